@@ -1,0 +1,1 @@
+"""An interactive loss-landscape suite."""

@@ -1,0 +1,61 @@
+"""Which examples a limited set holds: seeded, class-balanced, nested."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from landscape.errors import ConfigError, DataError
+from landscape.seeding import generator
+
+
+def choose_examples(labels: np.ndarray, limit: int | None, *, balanced: bool = True, seed: int = 0) -> np.ndarray:
+    """Choose ``limit`` examples, the same ones every time, and a part of the same ones for a smaller limit.
+
+    Definition: every class is put in a seeded random order. Balanced: the classes take turns, in a seeded order,
+    each giving its next example, until ``limit`` are chosen; so the counts of two classes differ by at most 1, unless a
+    class has no more to give. Not balanced: the first ``limit`` of one seeded random order of all examples.
+
+    Args:
+        labels: (N,) class labels.
+        limit: How many to choose, 1 to N; None chooses all, in their own order.
+        balanced: Whether classes take turns.
+        seed: Of the random orders.
+
+    Returns:
+        (limit,) positions in [0, N), increasing.
+
+    Raises:
+        ConfigError: ``limit`` is not a positive integer.
+        DataError: There are fewer than ``limit`` examples.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> np.bincount(labels[choose_examples(labels, 6)]).tolist()
+        [3, 3]
+    """
+    if limit is None:
+        return np.arange(len(labels))
+    if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
+        raise ConfigError("The limit cannot be used.", expected="a positive integer, or None for all", got=repr(limit))
+    if limit > len(labels):
+        raise DataError(
+            "The limit is larger than the set.",
+            expected=f"at most {len(labels)} examples",
+            got=limit,
+            fix=f"Use limit={len(labels)} or less, or limit=None for all.",
+        )
+    if not balanced:
+        return np.sort(_permutation(len(labels), seed, "subset")[:limit])
+    classes = np.unique(labels)
+    turn = np.empty(len(labels), dtype=np.int64)
+    order = np.empty(len(labels), dtype=np.int64)
+    for place, label in enumerate(classes[_permutation(len(classes), seed, "subset-classes")]):
+        members = np.flatnonzero(labels == label)
+        turn[members[_permutation(len(members), seed, "subset", int(label))]] = np.arange(len(members))
+        order[members] = place
+    return np.sort(np.lexsort((order, turn))[:limit])
+
+
+def _permutation(count: int, seed: int, *names: str | int) -> np.ndarray:
+    return torch.randperm(count, generator=generator(seed, *names)).numpy()

@@ -1,0 +1,129 @@
+"""Data held still: whatever a user calls data, as two tensors on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from landscape.datasets.dataset import Dataset
+from landscape.errors import DataError
+from landscape.storage import sha256_arrays
+
+_FIX = "Pass a landscape Dataset, a pair (inputs, targets) of tensors, a torch Dataset, or a DataLoader."
+
+
+@dataclass(frozen=True, eq=False)
+class FixedData:
+    """Inputs (N, ...) and targets (N, ...) on one device, read in batches of a fixed size.
+
+    Attributes:
+        inputs: (N, ...), floating point in the objective's dtype, or integers (tokens) as they are.
+        targets: (N, ...).
+        batch_size: Examples per batch; the last one may be smaller.
+        name: What the data calls itself.
+        source_checksum: The checksum of the dataset it came from, or None.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    batch_size: int
+    name: str
+    source_checksum: str | None
+
+    @property
+    def examples(self) -> int:
+        """N, the number of examples."""
+        return len(self.targets)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, targets) views, in order."""
+        for start in range(0, self.examples, self.batch_size):
+            stop = start + self.batch_size
+            yield self.inputs[start:stop], self.targets[start:stop]
+
+    def checksum(self) -> str:
+        """Return a SHA-256 of the data."""
+        if self.source_checksum is not None:
+            return self.source_checksum
+        arrays = {"inputs": self.inputs.cpu().numpy(), "targets": self.targets.cpu().numpy()}
+        return sha256_arrays(arrays)
+
+
+def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size: int | None) -> FixedData:
+    """Turn data into two tensors on a device and check them.
+
+    Args:
+        data: A Dataset, a pair of tensors, a torch Dataset, or a DataLoader (read once, in its order).
+        device: Where the tensors go.
+        dtype: What floating-point inputs become.
+        batch_size: Examples per batch, or None for 256 on a CPU and 2048 elsewhere.
+
+    Returns:
+        The fixed data.
+
+    Raises:
+        DataError: Nothing usable, no examples, NaN in the data, or inputs and targets differ in number.
+
+    Example:
+        >>> data = fix_data((torch.ones(3, 2), torch.zeros(3)), device=torch.device("cpu"), dtype=torch.float64, batch_size=2)
+        >>> [len(targets) for _, targets in data.batches()]
+        [2, 1]
+    """
+    name, checksum = type(data).__name__, None
+    if isinstance(data, Dataset):
+        name, checksum = f"{data.name}/{data.split}", data.checksum
+        held = data.to(device)
+        inputs, targets = held.normalized(dtype=dtype), held.targets
+    else:
+        inputs, targets = _pair(data)
+        inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else inputs.dtype)
+        targets = targets.to(device=device, dtype=dtype if targets.is_floating_point() else targets.dtype)
+    _check(inputs, targets)
+    if batch_size is None:
+        batch_size = 256 if device.type == "cpu" else 2048
+    if batch_size < 1:
+        raise DataError("The batch size is out of range.", expected="at least 1", got=batch_size)
+    return FixedData(inputs, targets, batch_size, name, checksum)
+
+
+def _pair(data: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        return data[0], data[1]
+    if isinstance(data, TorchDataset) and not isinstance(data, DataLoader):
+        data = DataLoader(data, batch_size=512)
+    if not isinstance(data, DataLoader):
+        raise DataError("This cannot be used as data.", got=type(data).__name__, fix=_FIX)
+    inputs, targets = [], []
+    for batch in data:
+        if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
+            raise DataError("The loader yields something else than pairs of tensors.", got=type(batch).__name__, fix=_FIX)
+        inputs.append(batch[0])
+        targets.append(batch[1])
+    if not inputs:
+        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def _check(inputs: Tensor, targets: Tensor) -> None:
+    if len(inputs) == 0:
+        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
+    if len(inputs) != len(targets):
+        raise DataError("Inputs and targets differ in number.", expected=f"{len(inputs)} targets", got=len(targets))
+    for what, tensor in (("inputs", inputs), ("targets", targets)):
+        if not tensor.is_floating_point():
+            continue
+        bad = (~torch.isfinite(tensor)).flatten(1).any(1) if tensor.ndim > 1 else ~torch.isfinite(tensor)
+        count = int(bad.sum())
+        if count:
+            raise DataError(
+                f"The {what} hold NaN or infinity in {count} of {len(tensor)} examples.",
+                expected="finite numbers",
+                got=f"the first at example {int(bad.nonzero()[0])}",
+                fix="Remove or repair these examples; torch.nan_to_num would hide them.",
+            )

@@ -1,0 +1,370 @@
+"""A loss as a function of the weights: a model, fixed data and a loss, with everything else held still."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from landscape.errors import MismatchError, ModelError, NonDeterministicError
+from landscape.fixed_data import FixedData, fix_data
+from landscape.parameters import Layout
+from landscape.seeding import preserved_rng
+from landscape.storage import sha256_arrays
+
+LossFunction = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The value of an objective at one point.
+
+    Attributes:
+        loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
+        accuracy: Fraction of right predictions in [0, 1]; NaN where targets are not class numbers.
+        examples: How many examples the means are over.
+    """
+
+    loss: float
+    accuracy: float
+    examples: int
+
+
+class Objective:
+    """The mean loss of a model over fixed data, as a function of its trainable weights.
+
+    Definition: ``L(w) = (1/N) * sum_n loss(f_w(x_n), y_n)`` with f in evaluation mode (running statistics of
+    normalization layers, no dropout). The sum is weighted by examples, so a ragged last batch counts rightly.
+
+    The model is read, never written: everything runs on a private replica. With ``weights=None`` the model's present
+    weights are used, so an objective follows training, and shows ``with optimizer.perturbed():`` the perturbed loss.
+    Buffers always are the model's present ones.
+
+    Args:
+        model: Any module; its trainable floating-point parameters are the weights that move, P of them.
+        data: A :class:`landscape.datasets.Dataset`, a pair of tensors ``(inputs (N, ...), targets (N, ...))``, a torch
+            ``Dataset`` or ``DataLoader`` of such pairs (read once, then fixed).
+        loss_fn: ``loss_fn(outputs, targets)``: the mean over the batch as a 0-d tensor, or one loss per example (B,).
+        batch_size: Examples per forward pass. It changes the result in the last bits only. Default 256 on a CPU (from
+            256 on, bigger batches only miss the cache) and 2048 elsewhere.
+        device: Where to compute; the model's own device by default.
+
+    Raises:
+        ModelError: The model has no trainable weights or cannot be copied.
+        DataError: The data is empty, holds NaN, or inputs and targets differ in number.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1, bias=False).double()
+        >>> data = (torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]))
+        >>> objective = Objective(model, data, torch.nn.functional.mse_loss)
+        >>> objective.evaluate(torch.tensor([2.0], dtype=torch.float64)).loss  # (2**2 + 4**2) / 2
+        10.0
+        >>> objective.gradient(torch.tensor([2.0], dtype=torch.float64)).tolist()  # 5 w
+        [10.0]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss_fn: LossFunction = F.cross_entropy,
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.model = model
+        self.layout = Layout.of(model)
+        self.loss_fn = loss_fn
+        first = self.layout.parameters_of(model)[0]
+        self.device = torch.device(device) if device is not None else first.device
+        self.dtype = first.dtype
+        self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
+        self.batch_size = self._data.batch_size
+        self._moving = frozenset(self.layout.names)
+        self._flat, self._replica = self._make_replica(model)
+
+    def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
+        try:
+            with preserved_rng():
+                replica = copy.deepcopy(model)
+        except Exception as error:
+            raise ModelError(
+                f"{type(model).__name__} cannot be copied.",
+                got=f"{type(error).__name__}: {error}",
+                fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
+            ) from error
+        replica.to(self.device).eval()
+        for parameter in replica.parameters():
+            parameter.grad = None
+        flat = self.layout.flatten(replica).to(self.dtype)
+        for parameter, view in zip(self.layout.parameters_of(replica), self.layout.named(flat).values(), strict=True):
+            parameter.data = view
+        replica.requires_grad_(False)
+        return flat, replica
+
+    @property
+    def size(self) -> int:
+        """P, the number of weights that move."""
+        return self.layout.size
+
+    @property
+    def examples(self) -> int:
+        """N, the number of examples."""
+        return self._data.examples
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets, (N, ...)."""
+        return self._data.targets
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the data batch by batch: inputs (B, ...) and targets (B, ...), always the same, in the same order."""
+        return self._data.batches()
+
+    def weights(self) -> Tensor:
+        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on the objective's device."""
+        return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
+
+    def refresh(self) -> None:
+        """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
+        with torch.no_grad():
+            mine = dict(self._replica.named_parameters())
+            for name, parameter in self.model.named_parameters():
+                if name not in self._moving:
+                    mine[name].data.copy_(parameter.detach())
+            for own, theirs in zip(self._replica.buffers(), self.model.buffers(), strict=True):
+                own.copy_(theirs)
+
+    def _load(self, weights: Tensor | None) -> None:
+        """Bring the replica to a point: the given or the model's present weights, and the model's present buffers."""
+        self.refresh()
+        self._flat.copy_(self.weights() if weights is None else weights)
+
+    def evaluate(self, weights: Tensor | None = None) -> Evaluation:
+        """Compute the mean loss and the accuracy at a point.
+
+        Args:
+            weights: (P,), or None for the model's present weights.
+
+        Returns:
+            The evaluation; NaN and infinite losses come back as they are.
+
+        Raises:
+            MismatchError: ``weights`` does not fit the model.
+        """
+        loss, accuracy = self.evaluate_tensors(weights)
+        return Evaluation(loss=float(loss), accuracy=float(accuracy), examples=self.examples)
+
+    def evaluate_tensors(self, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`evaluate` does without waiting for the device.
+
+        Args:
+            weights: (P,), or None for the model's present weights.
+
+        Returns:
+            Mean loss and accuracy, 0-d float64 tensors on the device.
+
+        Raises:
+            MismatchError: ``weights`` does not fit the model.
+        """
+        point = self.weights() if weights is None else self.check_vector(weights)
+        with preserved_rng():
+            self.refresh()
+            return self.evaluate_at(point)
+
+    def evaluate_at(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`evaluate_tensors` does, without any check: the inner step of loops over many points.
+
+        The caller calls :meth:`refresh` once before the loop and protects the global generators.
+
+        Args:
+            weights: (P,), on the objective's device and in its dtype.
+
+        Returns:
+            Mean loss and accuracy, 0-d float64 tensors on the device.
+        """
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.float64, device=self.device)
+        labels = 0
+        with torch.no_grad():
+            self._flat.copy_(weights)
+            for inputs, targets in self.batches():
+                outputs = self._replica(inputs)
+                total += self._sum(outputs, targets).double()
+                if _is_classification(outputs, targets):
+                    right += (outputs.argmax(1) == targets).sum()
+                    labels += targets.numel()
+            accuracy = right / labels if labels else torch.full_like(right, float("nan"))
+            return total / self.examples, accuracy
+
+    def _sum(self, outputs: Any, targets: Tensor) -> Tensor:
+        loss = self.loss_fn(outputs, targets)
+        return loss * len(targets) if loss.ndim == 0 else loss.sum()
+
+    def outputs(self, weights: Tensor | None = None) -> Tensor:
+        """Return the model's outputs for all examples.
+
+        Args:
+            weights: (P,), or None for the model's present weights.
+
+        Returns:
+            (N, K) for K classes, or whatever shape the model gives, stacked along the first dimension.
+
+        Raises:
+            MismatchError: ``weights`` does not fit the model.
+        """
+        self._load(None if weights is None else self.check_vector(weights))
+        with torch.no_grad(), preserved_rng():
+            return torch.cat([self._replica(inputs) for inputs, _ in self.batches()])
+
+    def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
+        """Yield the loss in differentiable parts, one per batch: ``sum over the batch of loss / N``.
+
+        The terms add up to the mean loss. Each carries its graph back to ``flat``; drop one before taking the next to
+        hold one batch's graph only.
+
+        Args:
+            flat: (P,), usually a leaf that requires grad.
+
+        Yields:
+            0-d tensors.
+
+        Raises:
+            MismatchError: ``flat`` does not fit the model.
+        """
+        self.check_vector(flat)
+        self._load(flat.detach())
+        for inputs, targets in self.batches():
+            outputs = functional_call(self._replica, self.layout.named(flat), (inputs,))
+            yield self._sum(outputs, targets) / self.examples
+
+    def _leaf(self, weights: Tensor | None) -> Tensor:
+        point = self.weights() if weights is None else self.check_vector(weights)
+        return point.detach().clone().requires_grad_(True)
+
+    def gradient(self, weights: Tensor | None = None) -> Tensor:
+        """Compute the gradient of the mean loss.
+
+        Args:
+            weights: (P,), or None for the model's present weights.
+
+        Returns:
+            (P,), in units of loss per weight.
+
+        Raises:
+            MismatchError: ``weights`` does not fit the model.
+        """
+        flat = self._leaf(weights)
+        total = torch.zeros_like(flat)
+        with torch.enable_grad(), preserved_rng():
+            for term in self.loss_terms(flat):
+                total += torch.autograd.grad(term, flat)[0]
+        return total
+
+    def hvp(self, vector: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Multiply the Hessian of the mean loss with a vector, by double backward (exact; no finite differences).
+
+        Args:
+            vector: (P,), or (P, K) for K vectors at once.
+            weights: (P,), or None for the model's present weights.
+
+        Returns:
+            H v, in the shape of ``vector``.
+
+        Raises:
+            MismatchError: A vector does not fit the model.
+        """
+        columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
+        columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
+        flat = self._leaf(weights)
+        total = torch.zeros_like(columns)
+        with torch.enable_grad(), preserved_rng():
+            for term in self.loss_terms(flat):
+                gradient = torch.autograd.grad(term, flat, create_graph=True)[0]
+                for k in range(columns.shape[1]):
+                    total[:, k] += hessian_product(gradient, flat, columns[:, k])
+        return total.squeeze(1) if vector.ndim == 1 else total
+
+    def check_vector(self, vector: Tensor) -> Tensor:
+        """Bring a vector to the objective's device and dtype, or say why it does not fit.
+
+        Args:
+            vector: (P,).
+
+        Returns:
+            The vector on the objective's device, in its dtype.
+
+        Raises:
+            MismatchError: Not a tensor of shape (P,).
+        """
+        if not isinstance(vector, Tensor):
+            raise MismatchError("A weight vector is no tensor.", expected=f"a tensor of shape ({self.size},)", got=type(vector))
+        self.layout.check(vector)
+        return vector.to(device=self.device, dtype=self.dtype)
+
+    def check_deterministic(self) -> None:
+        """Evaluate the first batch twice and compare.
+
+        Raises:
+            NonDeterministicError: The outputs differ: something in the model draws random numbers in evaluation mode.
+        """
+        self._load(None)
+        inputs, _ = next(self.batches())
+        with torch.no_grad(), preserved_rng():
+            first, second = self._replica(inputs), self._replica(inputs)
+        if isinstance(first, Tensor) and not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
+            raise NonDeterministicError(
+                "The model gives two outputs for one input in evaluation mode.",
+                expected="a fixed function of the weights",
+                got=f"a largest difference of {float((first - second).abs().max()):.3g}",
+                fix="Use nn.Dropout (off in evaluation mode) rather than F.dropout(x), and no random layers.",
+            )
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
+        weights = self.weights().cpu().numpy()
+        return {
+            "model": type(self.model).__name__,
+            "parameters": self.size,
+            "layout": self.layout.fingerprint,
+            "weights_sha256": sha256_arrays({"weights": weights}),
+            "data": self._data.name,
+            "data_sha256": self._data.checksum(),
+            "examples": self.examples,
+            "loss": getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__),
+            "batch_size": self.batch_size,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
+            "threads": torch.get_num_threads(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        }
+
+
+def hessian_product(gradient: Tensor, flat: Tensor, vector: Tensor) -> Tensor:
+    """Differentiate ``gradient . vector`` once more, keeping the graph; zero where the loss is linear.
+
+    Args:
+        gradient: (P,), made with ``create_graph=True``.
+        flat: (P,), the leaf it was taken at.
+        vector: (P,).
+
+    Returns:
+        (P,), this batch's part of H v.
+    """
+    if not gradient.requires_grad:
+        return torch.zeros_like(flat)
+    product = torch.autograd.grad(gradient, flat, grad_outputs=vector, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(flat) if product is None else product
+
+
+def _is_classification(outputs: Any, targets: Tensor) -> bool:
+    whole = not (targets.is_floating_point() or targets.is_complex())
+    return whole and isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1

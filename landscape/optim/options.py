@@ -1,0 +1,100 @@
+"""Checks of what users pass, and the base optimizer made from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from landscape.errors import ConfigError, unknown_name
+
+BaseOptimizer = Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer
+
+
+def make_base(
+    method: type, params: Any, base_optimizer: BaseOptimizer, defaults: dict[str, Any], base_options: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """Build the base optimizer, or take the one given, and check that the method can sit on it.
+
+    Args:
+        method: The optimizer class, for messages.
+        params: Parameters or parameter groups, or None where ``base_optimizer`` is an instance.
+        base_optimizer: A class or an instance.
+        defaults: The method's own options.
+        base_options: Options for the base's class.
+
+    Returns:
+        The base optimizer.
+
+    Raises:
+        ConfigError: Options for a built base, no parameters, a name that both use, or weights that are no floats.
+    """
+    reject_unknown_options(method, base_optimizer, base_options)
+    if isinstance(base_optimizer, torch.optim.Optimizer):
+        if base_options:
+            raise ConfigError(
+                "Options were given for a base optimizer that is already built.",
+                got=", ".join(base_options),
+                fix="Pass the optimizer's class, or drop the options.",
+            )
+        base = base_optimizer
+    elif params is None:
+        raise ConfigError("There are no parameters.", fix="Pass params, or a built base optimizer.")
+    else:
+        groups = [dict(group) if isinstance(group, dict) else group for group in params]
+        if not groups:
+            raise ConfigError("There are no parameters.", fix="Pass model.parameters(), and only once: it is an iterator.")
+        base = base_optimizer(groups, **base_options)
+    collisions = sorted(set(defaults) & set(base.defaults))
+    if collisions:
+        raise ConfigError(
+            f"{method.__name__} and {type(base).__name__} both have an option {collisions[0]!r}.",
+            fix="Use another base optimizer: the one value would silently set both.",
+        )
+    for parameter in (p for group in base.param_groups for p in group["params"]):
+        if not parameter.is_floating_point():
+            raise ConfigError(
+                "A parameter is not floating point.",
+                expected="real floating-point weights",
+                got=parameter.dtype,
+                fix="Leave it out of the optimizer's parameters.",
+            )
+    return base
+
+
+def nonnegative(**options: float) -> None:
+    """Raise a ConfigError unless all options are finite numbers of at least 0.
+
+    Args:
+        **options: Name to value.
+
+    Raises:
+        ConfigError: An option is negative, NaN, infinite, or no number.
+    """
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ConfigError(f"{name} is out of range.", expected=f"{name} >= 0", got=value, fix=f"Set {name} to 0 or more.")
+
+
+def reject_unknown_options(method: type, base_optimizer: BaseOptimizer, options: dict[str, Any]) -> None:
+    """Raise a ConfigError for options that neither the method nor its base optimizer's class knows.
+
+    Args:
+        method: The optimizer class, for the message.
+        base_optimizer: The base's class or instance.
+        options: What would go to the base.
+
+    Raises:
+        ConfigError: An option is unknown.
+    """
+    if isinstance(base_optimizer, torch.optim.Optimizer):
+        return
+    accepted = inspect.signature(base_optimizer).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    own = set(inspect.signature(method).parameters) - {"self", "params", "base_options"}
+    for name in options:
+        if name not in accepted:
+            raise unknown_name(f"option of {method.__name__}", name, sorted((set(accepted) - {"params"}) | own))

@@ -1,0 +1,33 @@
+"""Figures of results: pure functions from a result, or a mapping label -> result, to a plotly or matplotlib figure.
+
+Importing this package loads neither library; the function that draws does.
+"""
+
+from landscape.plotting.comparison import METRICS, Metric, compare
+from landscape.plotting.curves import line, profile, training_curves
+from landscape.plotting.frames import slider_figure
+from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
+from landscape.plotting.spectrum import density
+from landscape.plotting.style import METHODS, styles
+from landscape.plotting.surfaces import contour, surface3d
+from landscape.plotting.tables import comparison_html, comparison_table
+
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "Metric",
+    "PerturbationView",
+    "compare",
+    "comparison_html",
+    "comparison_table",
+    "contour",
+    "density",
+    "line",
+    "perturbation",
+    "perturbation_frames",
+    "profile",
+    "slider_figure",
+    "styles",
+    "surface3d",
+    "training_curves",
+]

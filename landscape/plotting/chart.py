@@ -1,0 +1,126 @@
+"""A chart of curves, described once and drawn by either backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from landscape.errors import unknown_name
+from landscape.plotting.style import Style
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import plotly.graph_objects as go
+
+Backend = Literal["plotly", "matplotlib"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One curve, or one row of points.
+
+    ``x`` and ``y`` are (N,); ``error`` (N,) is the half width of the band around ``y`` and ``x_error`` (N,) that of
+    the bars along ``x``; both are one standard error. ``name`` "" keeps the series out of the legend; ``hover`` is
+    one text a point.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    style: Style
+    error: np.ndarray | None = None
+    x_error: np.ndarray | None = None
+    line: bool = True
+    markers: bool = True
+    size: float = 6.0
+    width: float = 2.0
+    hover: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """One panel: its curves and what its axes mean. Ranges are in the values' own units, also on log axes."""
+
+    series: tuple[Series, ...]
+    x_label: str
+    y_label: str
+    title: str = ""
+    log_x: bool = False
+    log_y: bool = False
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    vertical: tuple[float, str] | None = None
+    y_names: tuple[str, ...] | None = None
+    rug: tuple[Series, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Panels under one title. ``band`` names what the bands or bars mean, for the legend; "" where there are none."""
+
+    title: str
+    caption: str
+    panels: tuple[Axes, ...]
+    columns: int = 3
+    share_y: bool = False
+    band: str = ""
+    legend: bool = True
+    row_height: int = 380
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns."""
+        columns = max(1, min(self.columns, len(self.panels)))
+        return -(-len(self.panels) // columns), columns
+
+    @property
+    def description(self) -> str:
+        """The title and the caption: what stands for the picture where it cannot be seen."""
+        return f"{self.title}. {self.caption}".strip()
+
+
+def check_backend(backend: str) -> None:
+    """Refuse an unknown backend.
+
+    Raises:
+        ConfigError: ``backend`` is neither "plotly" nor "matplotlib".
+    """
+    if backend not in ("plotly", "matplotlib"):
+        raise unknown_name("plotting backend", backend, ("plotly", "matplotlib"))
+
+
+def draw(chart: Chart, backend: str) -> go.Figure | matplotlib.figure.Figure:
+    """Draw a chart with a backend.
+
+    Args:
+        chart: What to draw.
+        backend: "plotly" or "matplotlib"; the library is imported here.
+
+    Returns:
+        A plotly or a matplotlib figure; no global state (pyplot) is touched.
+
+    Raises:
+        ConfigError: The backend is unknown.
+    """
+    check_backend(backend)
+    if backend == "plotly":
+        from landscape.plotting import chart_plotly
+
+        return chart_plotly.render(chart)
+    from landscape.plotting import chart_matplotlib
+
+    return chart_matplotlib.render(chart)
+
+
+def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return x, lower and upper of a series' band, each (M,), without the points that have no finite value."""
+    if series.error is None or not np.any(np.nan_to_num(series.error) > 0):
+        return None
+    lower, upper = series.y - series.error, series.y + series.error
+    if log:
+        positive = series.y[series.y > 0]
+        lower = np.maximum(lower, 0.1 * positive.min() if positive.size else np.nan)
+    keep = np.isfinite(lower) & np.isfinite(upper) & np.isfinite(series.x)
+    return series.x[keep], lower[keep], upper[keep]

@@ -1,0 +1,102 @@
+"""Charts of curves in matplotlib."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.plotting.chart import Axes, Chart, Series, band_limits
+from landscape.plotting.matplotlib_base import GRAY, LABEL, new_figure, plain_axes
+from landscape.plotting.style import MATPLOTLIB_DASHES, MATPLOTLIB_MARKERS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def render(chart: Chart) -> Figure:
+    """Draw a chart; see :func:`landscape.plotting.chart.draw`."""
+    rows, columns = chart.grid
+    named = chart.legend and any(s.name for panel in chart.panels for s in panel.series)
+    width = {1: 7.2, 2: 10.0}.get(columns, 12.5) + (1.6 if named or chart.band else 0.0)
+    figure = new_figure(
+        width, chart.row_height / 100 * rows, title=chart.title, caption=chart.caption, description=chart.description
+    )
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=chart.share_y)
+    room = (width - 1.6) / columns
+    handles: dict[str, Any] = {}
+    for index, axes in enumerate(grid.flat):
+        if index >= len(chart.panels):
+            axes.set_visible(False)
+            continue
+        panel = chart.panels[index]
+        for series in panel.series:
+            handle = _curve(axes, series, panel)
+            if series.name and chart.legend:
+                handles.setdefault(series.name, handle)
+        _marks(axes, panel)
+        _set_axes(axes, panel, room, show_y=not chart.share_y or index % columns == 0)
+    if chart.band:
+        from matplotlib.patches import Patch
+
+        handles[chart.band] = Patch(facecolor="#999999", alpha=0.4)
+    if handles:
+        names = ["\n".join(textwrap.wrap(name, 26)) for name in handles]
+        figure.legend(
+            list(handles.values()), names, loc="outside right upper", fontsize=9.5, frameon=False, handlelength=3.2
+        )
+    return figure
+
+
+def _curve(axes: Any, series: Series, panel: Axes) -> Any:
+    limits = band_limits(series, panel.log_y)
+    if limits is not None:
+        axes.fill_between(*limits, color=series.style.color, alpha=0.2, linewidth=0)
+    look = {
+        "color": series.style.color,
+        "marker": MATPLOTLIB_MARKERS[series.style.marker] if series.markers else "",
+        "markersize": series.size * 0.85,
+        "linestyle": MATPLOTLIB_DASHES[series.style.dash] if series.line else "none",
+        "linewidth": series.width * 0.85,
+    }
+    if series.x_error is not None:
+        bars = np.nan_to_num(series.x_error)
+        return axes.errorbar(series.x, series.y, xerr=bars, capsize=3, elinewidth=1.6, **look)
+    return axes.plot(series.x, series.y, **look)[0]
+
+
+def _marks(axes: Any, panel: Axes) -> None:
+    if panel.vertical is not None:
+        position, text = panel.vertical
+        axes.axvline(position, color=GRAY, linewidth=0.9, linestyle=":")
+        axes.annotate(
+            text, (position, 1), xycoords=("data", "axes fraction"), xytext=(4, -4), textcoords="offset points",
+            ha="left", va="top", fontsize=9, color=GRAY,
+        )
+    for level, series in enumerate(panel.rug):
+        axes.plot(
+            series.x, np.full(len(series.x), 0.015 + 0.03 * level), "|", color=series.style.color, markersize=7,
+            transform=axes.get_xaxis_transform(),
+        )
+
+
+def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
+    plain_axes(axes)
+    wrap = int(room * 12)
+    axes.set_title("\n".join(textwrap.wrap(panel.title, wrap)), fontsize=LABEL + 0.5)
+    axes.set_xlabel("\n".join(textwrap.wrap(panel.x_label, wrap)), fontsize=LABEL)
+    if show_y:
+        axes.set_ylabel(panel.y_label, fontsize=LABEL)
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.log_y and any(np.any(series.y > 0) for series in panel.series):
+        axes.set_yscale("log")
+    if panel.x_range is not None:
+        axes.set_xlim(*panel.x_range)
+    if panel.y_range is not None:
+        axes.set_ylim(*panel.y_range)
+    if panel.y_names is not None:
+        axes.set_yticks(range(len(panel.y_names)), panel.y_names)
+        axes.set_ylim(len(panel.y_names) - 0.5, -0.5)
+        axes.tick_params(axis="y", labelsize=LABEL)

@@ -1,0 +1,216 @@
+"""Curves to look at: a line through weight space, the perturbation profile, the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.errors import unknown_name
+from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
+from landscape.plotting.field import LOSS, as_mapping, direction_label
+from landscape.plotting.scale import plural, spans_decade
+from landscape.plotting.style import DASHES, KIND_NAMES, MARKERS, Style, styles
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import plotly.graph_objects as go
+
+    from landscape.surface.results import Line, Profile
+
+RADIUS = "radius of the perturbation ‖δ‖₂ (L2 norm over all weights)"
+BAND = "band: ± 1 standard error"
+
+CURVES = {
+    "train_loss": ("training loss", "training loss (cross-entropy, nats)"),
+    "test_loss": ("test loss", "test loss (cross-entropy, nats)"),
+    "test_nll": ("test NLL", "test negative log-likelihood (nats)"),
+    "train_error": ("training error", "training error (%)"),
+    "test_error": ("test error", "test error (%)"),
+    "test_ece": ("calibration error", "expected calibration error (%)"),
+    "lr": ("learning rate", "learning rate"),
+    "seconds": ("time", "time (s)"),
+    "images_per_second": ("speed", "training speed (images/s)"),
+}
+"""What training curves can show: key of the metrics -> name, axis label with unit."""
+_PERCENT = {"train_error", "test_error", "test_ece"}
+_LOG = {"train_loss", "test_loss", "test_nll"}
+
+
+def _gaps(counts: int, what: str = "point") -> str:
+    return f"{plural(counts, what)} without a finite value: gaps." if counts else ""
+
+
+def _drop_infinite(values: Any) -> np.ndarray:
+    array = np.array(values, dtype=float)
+    array[~np.isfinite(array)] = np.nan
+    return array
+
+
+def line(
+    lines: Line | Mapping[str, Line],
+    *,
+    backend: Backend = "plotly",
+    log: bool | None = None,
+    accuracy: bool = False,
+    title: str = "Loss along one direction through the trained weights",
+    loss_name: str = LOSS,
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw the loss along a direction, several lines overlaid.
+
+    Args:
+        lines: One line with ``alphas`` (A,), ``loss`` (A,), ``accuracy`` (A,), or label -> line.
+        backend: "plotly" or "matplotlib".
+        log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
+        accuracy: Whether to add a panel with the accuracy.
+        title: What is seen.
+        loss_name: Name and unit of the loss.
+
+    Returns:
+        The figure; the trained weights (alpha = 0) are marked.
+
+    Raises:
+        ConfigError: The backend is unknown.
+        DataError: There is nothing to draw.
+    """
+    named: dict[str, Any] = as_mapping(lines)
+    looks = styles(named)
+    log = spans_decade(np.concatenate([np.ravel(one.loss) for one in named.values()])) if log is None else log
+    x_label = direction_label("α", next(iter(named.values())).directions, 0)
+    wanted = [("loss", loss_name + (", log scale" if log else ""), 1.0, log)]
+    if accuracy:
+        wanted.append(("accuracy", "accuracy (%)", 100.0, False))
+    panels = []
+    for attribute, y_label, factor, log_y in wanted:
+        series = tuple(
+            Series(
+                name=name, x=np.asarray(one.alphas, float), y=factor * _drop_infinite(getattr(one, attribute)),
+                style=looks[name], markers=len(one.alphas) <= 41, size=5,
+            )
+            for name, one in named.items()
+        )
+        panels.append(
+            Axes(series=series, x_label=x_label, y_label=y_label, log_y=log_y, vertical=(0.0, "trained weights"))
+        )
+    missing = sum(int(np.sum(~np.isfinite(np.asarray(one.loss, float)))) for one in named.values())
+    caption = " ".join(["α = 0 is each network's own minimum." if len(named) > 1 else "", _gaps(missing)]).strip()
+    return draw(Chart(title=title, caption=caption, panels=tuple(panels)), backend)
+
+
+def profile(
+    profiles: Profile | Mapping[str, Profile],
+    *,
+    backend: Backend = "plotly",
+    log: bool | None = None,
+    title: str = "How fast does the loss rise around the trained weights?",
+    loss_name: str = LOSS,
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw the loss against the radius of a perturbation of the weights.
+
+    One profile: a curve for each kind of perturbation. Several: a panel for each kind, the labels overlaid, one loss
+    axis for all.
+
+    Args:
+        profiles: One profile with ``radii`` (R,), ``loss`` and ``stderr`` kind -> (R,), ``base_loss``; or label ->
+            profile.
+        backend: "plotly" or "matplotlib".
+        log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
+        title: What is seen.
+        loss_name: Name and unit of the loss.
+
+    Returns:
+        The figure; radius 0 is the unperturbed loss, bands are one standard error over the random directions.
+
+    Raises:
+        ConfigError: The backend is unknown.
+        DataError: There is nothing to draw.
+    """
+    named: dict[str, Any] = as_mapping(profiles)
+    kinds = list(dict.fromkeys(kind for one in named.values() for kind in one.kinds))
+    values = np.concatenate([np.ravel(one.loss[kind]) for one in named.values() for kind in one.kinds])
+    log = spans_decade(values) if log is None else log
+    y_label = loss_name + (", log scale" if log else "")
+    if len(named) == 1:
+        name, only = next(iter(named.items()))
+        series = tuple(
+            _profile_series(only, kind, KIND_NAMES.get(kind, kind), Style(color=color, dash=DASHES[i], marker=MARKERS[i]))
+            for i, (kind, color) in enumerate(zip(kinds, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False))
+        )
+        panels = [Axes(series=series, x_label=RADIUS, y_label=y_label, log_y=log, title=name)]
+    else:
+        looks = styles(named)
+        panels = [
+            Axes(
+                series=tuple(_profile_series(p, kind, n, looks[n]) for n, p in named.items() if kind in p.kinds),
+                x_label="‖δ‖₂ (L2 norm over all weights)", y_label=y_label, log_y=log, title=KIND_NAMES.get(kind, kind),
+            )
+            for kind in kinds
+        ]
+    caption = "δ is added to the trained weights; radius 0 is their own loss. " + _gaps(int(np.sum(~np.isfinite(values))))
+    spread = any(np.any(np.asarray(p.stderr[k]) > 0) for p in named.values() for k in p.kinds)
+    band = f"{BAND} over random directions" if spread else ""
+    chart = Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=len(panels) > 1, band=band)
+    return draw(chart, backend)
+
+
+def _profile_series(one: Profile, kind: str, name: str, style: Style) -> Series:
+    radii, loss, error = np.asarray(one.radii, float), _drop_infinite(one.loss[kind]), np.asarray(one.stderr[kind], float)
+    if radii.size and radii.min() > 0:
+        radii, loss = np.append(0.0, radii), np.append(one.base_loss, loss)
+        error = np.append(0.0, error)
+    return Series(name=name, x=radii, y=loss, error=error, style=style)
+
+
+def training_curves(
+    metrics: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    backend: Backend = "plotly",
+    show: Sequence[str] = ("train_loss", "test_loss", "test_error"),
+    title: str = "The course of training",
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw the metrics of a run, or of several, against the epoch.
+
+    Args:
+        metrics: The rows of ``run.metrics()``, or label -> rows. Errors and accuracies are fractions in [0, 1].
+        backend: "plotly" or "matplotlib".
+        show: Which metrics, a panel each; the keys of :data:`CURVES`.
+        title: What is seen.
+
+    Returns:
+        The figure; errors are in percent, losses on a log10 axis.
+
+    Raises:
+        ConfigError: The backend or a metric is unknown.
+        DataError: There is nothing to draw.
+    """
+    for key in show:
+        if key not in CURVES:
+            raise unknown_name("metric", key, CURVES)
+    named: dict[str, Any] = as_mapping(metrics)
+    looks = styles(named)
+    panels = []
+    missing = 0
+    for key in show:
+        series = []
+        for name, rows in named.items():
+            values = _metric(rows, key)
+            missing += int(np.sum(~np.isfinite(values)))
+            epochs = np.array([row.get("epoch", index + 1) for index, row in enumerate(rows)], float)
+            series.append(Series(name=name, x=epochs, y=values, style=looks[name], markers=len(rows) <= 25, size=5))
+        every = np.concatenate([one.y for one in series])
+        log = key in _LOG and spans_decade(every)
+        label = CURVES[key][1] + (", log scale" if log else "")
+        panels.append(Axes(series=tuple(series), x_label="epoch", y_label=label, log_y=log, title=CURVES[key][0]))
+    return draw(Chart(title=title, caption=_gaps(missing), panels=tuple(panels)), backend)
+
+
+def _metric(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    if key == "train_error":
+        return _drop_infinite([100 * (1 - _number(row.get("train_accuracy"))) for row in rows])
+    factor = 100 if key in _PERCENT else 1
+    return _drop_infinite([factor * _number(row.get(key)) for row in rows])
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

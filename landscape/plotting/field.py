@@ -1,0 +1,221 @@
+"""Loss surfaces prepared for drawing: one common color scale, one common plane, gaps counted and named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landscape.errors import DataError, MismatchError
+from landscape.plotting.scale import Scale, common_scale, plural
+
+if TYPE_CHECKING:
+    from landscape.surface.results import Surface
+
+LOSS = "loss (cross-entropy, nats)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One surface in drawn coordinates: ``z`` is (B, A), rows along beta, NaN where nothing can be drawn."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    hover: np.ndarray
+    center: float
+    lowest: tuple[float, float, float]
+    non_finite: int
+    missing: int
+    unloggable: int
+    clipped: int
+
+    @property
+    def gaps(self) -> list[tuple[float, float, float, float]]:
+        """The cells without a value, as rectangles (left, right, bottom, top)."""
+        xs, ys = _edges(self.x), _edges(self.y)
+        return [(xs[j], xs[j + 1], ys[i], ys[i + 1]) for i, j in zip(*np.nonzero(np.isnan(self.z)), strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Surfaces that share one scale and one plane."""
+
+    fields: tuple[Field, ...]
+    scale: Scale
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    z_label: str
+    columns: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns."""
+        columns = max(1, min(self.columns, len(self.fields)))
+        return -(-len(self.fields) // columns), columns
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """The smallest interval that holds every surface's alphas."""
+        return min(float(f.x.min()) for f in self.fields), max(float(f.x.max()) for f in self.fields)
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The smallest interval that holds every surface's betas."""
+        return min(float(f.y.min()) for f in self.fields), max(float(f.y.max()) for f in self.fields)
+
+    @property
+    def description(self) -> str:
+        """The title, the caption and each surface's key values: what stands for the picture."""
+        parts = [f"{self.title}. {self.caption}"]
+        for field in self.fields:
+            finite = field.z[np.isfinite(field.z)]
+            if finite.size:
+                ends = [10**v if self.scale.log else v for v in (finite.min(), finite.max())]
+                parts.append(f"{field.name or 'Surface'}: from {ends[0]:.4g} to {ends[1]:.4g}.")
+        return " ".join(parts)
+
+
+def _edges(centers: np.ndarray) -> np.ndarray:
+    if len(centers) == 1:
+        return np.array([centers[0] - 0.5, centers[0] + 0.5])
+    middle = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
+
+
+def direction_label(symbol: str, directions: tuple[dict, ...], index: int) -> str:
+    """Name an axis of a plane and its unit, from what the result says of its directions.
+
+    Example:
+        >>> direction_label("α", ({"norm": "filter"},), 0)
+        "α (filter-normalized: 1 = each filter's own norm)"
+    """
+    direction = directions[index] if index < len(directions) else {}
+    norm = direction.get("norm") or direction.get("normalization")
+    unit = {
+        "filter": "filter-normalized: 1 = each filter's own norm",
+        "layer": "layer-normalized: 1 = each layer's own norm",
+        "weight": "scaled per weight: 1 = each weight's own size",
+        "model": "1 = the norm of all weights",
+        "unit": "1 = unit L2 norm in weight space",
+    }.get(str(norm), "1 = the direction's own length")
+    return f"{symbol} ({unit})"
+
+
+def as_mapping(results: object) -> dict[str, object]:
+    """Take one result as a mapping with the empty label.
+
+    Raises:
+        DataError: The mapping is empty.
+    """
+    found = {str(k): v for k, v in results.items()} if isinstance(results, Mapping) else {"": results}
+    if not found:
+        raise DataError("There is nothing to draw.", expected="at least one result", got="an empty mapping")
+    return found
+
+
+def prepare(
+    surfaces: Surface | Mapping[str, Surface],
+    *,
+    log: bool | None,
+    clip: float | None,
+    title: str | None,
+    loss_name: str,
+    columns: int,
+) -> Fields:
+    """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments.
+
+    Raises:
+        DataError: There is no surface.
+        MismatchError: A surface's arrays do not fit together.
+    """
+    named = as_mapping(surfaces)
+    for name, surface in named.items():
+        _check(name, surface)
+    scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
+    fields = tuple(_field(name, surface, scale) for name, surface in named.items())
+    first = next(iter(named.values()))
+    many = len(fields) > 1
+    default = "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
+    return Fields(
+        fields=fields,
+        scale=scale,
+        title=title if title is not None else default,
+        caption=_caption(fields, scale, many),
+        x_label=direction_label("α", first.directions, 0),
+        y_label=direction_label("β", first.directions, 1),
+        z_label=loss_name + (", log scale" if scale.log else ""),
+        columns=columns,
+    )
+
+
+def _check(name: str, surface: Surface) -> None:
+    shape = (len(surface.alphas), len(surface.betas))
+    if np.shape(surface.loss) != shape:
+        raise MismatchError(
+            f"The surface {name!r} has a loss that does not fit its axes.", expected=shape, got=np.shape(surface.loss)
+        )
+
+
+def _field(name: str, surface: Surface, scale: Scale) -> Field:
+    loss = np.asarray(surface.loss, dtype=float)
+    z = scale.drawn(loss)
+    missing = np.asarray(surface.status) == 0
+    alphas, betas = np.asarray(surface.alphas, float), np.asarray(surface.betas, float)
+    unloggable = np.isfinite(loss) & (loss <= 0) if scale.log else np.zeros_like(missing)
+    lowest = (math.nan, math.nan, math.nan)
+    if np.isfinite(z).any():
+        i, j = np.unravel_index(np.nanargmin(np.where(np.isfinite(z), loss, np.nan)), z.shape)
+        lowest = (float(alphas[i]), float(betas[j]), float(z[i, j]))
+    return Field(
+        name=name,
+        x=alphas,
+        y=betas,
+        z=z.T.copy(),
+        hover=_hover(surface, missing).T.copy(),
+        center=_at_center(alphas, betas, z),
+        lowest=lowest,
+        non_finite=int((~np.isfinite(loss) & ~missing).sum()),
+        missing=int(missing.sum()),
+        unloggable=int(unloggable.sum()),
+        clipped=int((loss > scale.clip).sum()) if scale.clip is not None else 0,
+    )
+
+
+def _hover(surface: Surface, missing: np.ndarray) -> np.ndarray:
+    loss, accuracy = np.asarray(surface.loss, float), np.asarray(surface.accuracy, float)
+    texts = np.empty(loss.shape, dtype=object)
+    for index, value in np.ndenumerate(loss):
+        share = accuracy[index] if accuracy.shape == loss.shape else math.nan
+        texts[index] = f"loss {value:.4g}" + (f"<br>accuracy {share:.1%}" if math.isfinite(share) else "")
+    texts[missing] = "not computed"
+    return texts
+
+
+def _at_center(alphas: np.ndarray, betas: np.ndarray, z: np.ndarray) -> float:
+    i, j = np.flatnonzero(alphas == 0), np.flatnonzero(betas == 0)
+    return float(z[i[0], j[0]]) if len(i) and len(j) else math.nan
+
+
+def _caption(fields: tuple[Field, ...], scale: Scale, many: bool) -> str:
+    said = ["All panels share the axes and the color scale." if many else "", "Colors and heights are log10 of the loss."]
+    if not scale.log:
+        said[1] = "Colors and heights are linear in the loss."
+    if clipped := sum(field.clipped for field in fields):
+        said.append(f"{plural(clipped, 'point')} with a loss above {scale.clip:g} drawn at {scale.clip:g}.")
+    for attribute, meaning in (
+        ("non_finite", "without a finite loss"),
+        ("unloggable", "with a loss of 0 or less, which a log scale cannot show"),
+        ("missing", "not computed yet"),
+    ):
+        counts = {field.name: getattr(field, attribute) for field in fields if getattr(field, attribute)}
+        if counts:
+            where = ", ".join(f"{name} {count}" for name, count in counts.items() if name)
+            said.append(f"{plural(sum(counts.values()), 'point')} {meaning}{f' ({where})' if where else ''}: gaps.")
+    return " ".join(part for part in said if part)

@@ -1,0 +1,233 @@
+"""Loss surfaces in plotly: in three dimensions and as contours."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from landscape.plotting.field import Field, Fields
+from landscape.plotting.plotly_base import AXIS, dress
+from landscape.plotting.style import GRID, INK, SEQUENTIAL
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_CENTER, _LOWEST = "#D55E00", "#E6E6E6"
+_CENTER_NAME = "trained weights (α = β = 0)"
+_LOWEST_NAME = "lowest loss on this grid"
+_LEVELS = 18
+
+
+def _point(x: float, y: float) -> str:
+    return f"α = {x:.4g}, β = {y:.4g}"
+
+
+def _colorbar(fields: Fields, **place: Any) -> dict[str, Any]:
+    values, texts = fields.scale.ticks()
+    return {
+        "title": {"text": fields.z_label, "side": "right", "font": {"size": 14}},
+        "tickvals": values,
+        "ticktext": texts,
+        "thickness": 16,
+        "outlinewidth": 0,
+        **place,
+    }
+
+
+def surface3d(fields: Fields) -> go.Figure:
+    """Draw surfaces in three dimensions, a scene each."""
+    from plotly.subplots import make_subplots
+
+    rows, columns = fields.grid
+    titled = any(field.name for field in fields.fields)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        specs=[[{"type": "scene"}] * columns] * rows,
+        subplot_titles=[field.name for field in fields.fields] if titled else None,
+        horizontal_spacing=0.01,
+        vertical_spacing=0.06,
+    )
+    for index, field in enumerate(fields.fields):
+        where = {"row": index // columns + 1, "col": index % columns + 1}
+        figure.add_trace(_sheet(field, fields), **where)
+        if math.isfinite(field.center):
+            figure.add_trace(_center3d(field, legend=index == 0), **where)
+    figure.update_scenes(_scene(fields, small=columns > 1))
+    figure.update_annotations(font={"size": 15})
+    values, texts = fields.scale.ticks()
+    axis = {
+        "colorscale": SEQUENTIAL,
+        "cmin": fields.scale.low,
+        "cmax": fields.scale.high,
+        "colorbar": _colorbar(fields, len=min(1.0, 360 / (400 * rows)), x=1.0),
+    }
+    return dress(
+        figure,
+        title=fields.title,
+        caption=fields.caption,
+        height=(430 if columns > 1 else 520) * rows,
+        description=fields.description,
+        extra_top=24 if titled else 0,
+        coloraxis=axis,
+        margin={"t": _top(figure, fields, titled), "l": 4, "r": 10, "b": 10},
+        legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "font": {"size": 13}},
+    )
+
+
+def _top(figure: go.Figure, fields: Fields, titled: bool) -> int:
+    from landscape.plotting.plotly_base import title_block
+
+    return title_block(fields.title, fields.caption)[1] + 16 + (24 if titled else 0)
+
+
+def _sheet(field: Field, fields: Fields) -> go.Surface:
+    import plotly.graph_objects as go
+
+    size = (fields.scale.high - fields.scale.low) / _LEVELS
+    return go.Surface(
+        x=field.x,
+        y=field.y,
+        z=field.z,
+        coloraxis="coloraxis",
+        text=field.hover,
+        hovertemplate="α = %{x:.4g}<br>β = %{y:.4g}<br>%{text}<extra>" + field.name + "</extra>",
+        contours={"z": {"show": True, "start": fields.scale.low, "end": fields.scale.high, "size": size,
+                        "color": "rgba(255,255,255,0.45)", "width": 1, "highlight": False},
+                  "x": {"highlight": False}, "y": {"highlight": False}},
+        lighting={"ambient": 0.8, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
+        name=field.name or "loss",
+        showlegend=False,
+        connectgaps=False,
+    )
+
+
+def _center3d(field: Field, *, legend: bool) -> go.Scatter3d:
+    import plotly.graph_objects as go
+
+    return go.Scatter3d(
+        x=[0.0], y=[0.0], z=[field.center], mode="markers", name=_CENTER_NAME, showlegend=legend, legendgroup="center",
+        marker={"size": 6, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
+        hovertemplate=f"{_CENTER_NAME}<extra>{field.name}</extra>",
+    )
+
+
+def _scene(fields: Fields, *, small: bool) -> dict[str, Any]:
+    values, texts = fields.scale.ticks(5)
+    span = fields.scale.high - fields.scale.low
+    base = {"gridcolor": GRID, "zerolinecolor": GRID, "showbackground": False, "tickfont": {"size": 11},
+            "linecolor": INK, "showspikes": False}
+    return {
+        "xaxis": {**base, "title": {"text": "α", "font": {"size": 15}}, "range": list(fields.x_range), "nticks": 5},
+        "yaxis": {**base, "title": {"text": "β", "font": {"size": 15}}, "range": list(fields.y_range), "nticks": 5},
+        "zaxis": {**base, "title": {"text": "loss", "font": {"size": 14}}, "tickvals": values, "ticktext": texts,
+                  "range": [fields.scale.low - 0.02 * span, fields.scale.high + 0.02 * span]},
+        "aspectmode": "cube",
+        "camera": {"eye": {"x": 1.6, "y": -1.75, "z": 1.05} if small else {"x": 1.45, "y": -1.6, "z": 0.95},
+                   "center": {"x": 0, "y": 0, "z": -0.12}},
+    }
+
+
+def contour(fields: Fields) -> go.Figure:
+    """Draw surfaces as filled contours with equal aspect, a panel each."""
+    from plotly.subplots import make_subplots
+
+    rows, columns = fields.grid
+    titled = any(field.name for field in fields.fields)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[field.name for field in fields.fields] if titled else None,
+        horizontal_spacing=0.05 if columns > 1 else 0.0,
+        vertical_spacing=0.2 / rows if rows > 1 else 0.0,
+    )
+    hatched = False
+    for index, field in enumerate(fields.fields):
+        where = {"row": index // columns + 1, "col": index % columns + 1}
+        figure.add_trace(_map(field, fields), **where)
+        if field.gaps:
+            figure.add_trace(_gaps(field, legend=not hatched), **where)
+            hatched = True
+        for trace in _spots(field, legend=index == 0):
+            figure.add_trace(trace, **where)
+        last = index + columns >= len(fields.fields)
+        _plane_axes(figure, fields, where, bottom=last)
+    figure.update_annotations(font={"size": 15})
+    bar = _colorbar(fields, len=min(1.0, 1.2 / rows), x=1.01)
+    return dress(
+        figure,
+        title=fields.title,
+        caption=fields.caption,
+        height=(340 if columns > 1 else 480) * rows,
+        description=fields.description,
+        extra_top=24 if titled else 0,
+        coloraxis={"colorscale": SEQUENTIAL, "cmin": fields.scale.low, "cmax": fields.scale.high, "colorbar": bar},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
+                "font": {"size": 13}},
+    )
+
+
+def _map(field: Field, fields: Fields) -> go.Contour:
+    import plotly.graph_objects as go
+
+    size = (fields.scale.high - fields.scale.low) / _LEVELS
+    return go.Contour(
+        x=field.x,
+        y=field.y,
+        z=field.z,
+        coloraxis="coloraxis",
+        autocontour=False,
+        contours={"coloring": "heatmap", "start": fields.scale.low + size, "end": fields.scale.high - size,
+                  "size": size},
+        line={"color": "rgba(255,255,255,0.5)", "width": 0.8},
+        text=field.hover,
+        hovertemplate="α = %{x:.4g}<br>β = %{y:.4g}<br>%{text}<extra>" + field.name + "</extra>",
+        connectgaps=False,
+        name=field.name or "loss",
+        showlegend=False,
+    )
+
+
+def _gaps(field: Field, *, legend: bool) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for left, right, bottom, top in field.gaps:
+        x += [left, right, right, left, left, None]
+        y += [bottom, bottom, top, top, bottom, None]
+    return go.Scatter(
+        x=x, y=y, mode="lines", line={"width": 0}, fill="toself", name="no value (gap)", showlegend=legend,
+        legendgroup="gap", hoverinfo="skip", fillcolor="rgba(128,128,128,0.25)",
+        fillpattern={"shape": "/", "fgcolor": "#8c8c8c", "bgcolor": "#d6d6d6", "size": 6, "fillmode": "replace"},
+    )
+
+
+def _spots(field: Field, *, legend: bool) -> list[go.Scatter]:
+    import plotly.graph_objects as go
+
+    spots = []
+    if math.isfinite(field.lowest[2]):
+        x, y, _ = field.lowest
+        spots.append((x, y, _LOWEST_NAME, {"symbol": "circle-open", "color": _LOWEST, "size": 15, "line": {"width": 2}}))
+    if math.isfinite(field.center):
+        look = {"symbol": "x", "color": _CENTER, "size": 10, "line": {"color": "white", "width": 1}}
+        spots.append((0.0, 0.0, _CENTER_NAME, look))
+    return [
+        go.Scatter(
+            x=[x], y=[y], mode="markers", name=name, showlegend=legend, legendgroup=name, marker=look,
+            hovertemplate=f"{name}<br>{_point(x, y)}<extra>{field.name}</extra>",
+        )
+        for x, y, name, look in spots
+    ]
+
+
+def _plane_axes(figure: go.Figure, fields: Fields, where: dict[str, int], *, bottom: bool) -> None:
+    single = len(fields.fields) == 1
+    x_title = fields.x_label if single else "α"
+    y_title = fields.y_label if single else "β"
+    style = {**AXIS, "zeroline": False, "showgrid": False, "constrain": "domain"}
+    figure.update_xaxes({**style, "range": list(fields.x_range), "title": {"text": x_title}}, **where)
+    figure.update_yaxes({**style, "range": list(fields.y_range), "title": {"text": y_title}}, **where)
+    name = figure.get_subplot(where["row"], where["col"]).xaxis.plotly_name.replace("axis", "")
+    figure.update_yaxes(scaleanchor=name, row=where["row"], col=where["col"])

@@ -1,0 +1,103 @@
+"""Loss surfaces to look at: in three dimensions, and as contours where values can be read off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from landscape.plotting.chart import Backend, check_backend
+from landscape.plotting.field import LOSS, prepare
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import plotly.graph_objects as go
+
+    from landscape.surface.results import Surface
+
+
+def surface3d(
+    surfaces: Surface | Mapping[str, Surface],
+    *,
+    backend: Backend = "plotly",
+    log: bool | None = None,
+    clip: float | None = None,
+    title: str | None = None,
+    loss_name: str = LOSS,
+    columns: int = 3,
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw one loss surface, or several side by side, in three dimensions.
+
+    All panels share one color scale, one height scale and one plane, so that what looks flatter is flatter.
+
+    Args:
+        surfaces: One surface with ``alphas`` (A,), ``betas`` (B,), ``loss`` (A, B), or label -> surface.
+        backend: "plotly" (turns with the mouse) or "matplotlib" (a picture).
+        log: True for log10 of the loss, False for the loss; by default log10 where every loss is positive and the
+            largest is more than ten times the smallest.
+        clip: Losses above this value are drawn at it, and counted in the caption. None draws all.
+        title: What is seen; a plain sentence by default.
+        loss_name: Name and unit of the loss.
+        columns: Panels in a row.
+
+    Returns:
+        The figure. Points without a finite loss are gaps, counted in the caption.
+
+    Raises:
+        ConfigError: The backend is unknown, or ``clip`` cannot be used.
+        DataError: There is nothing to draw.
+        MismatchError: A surface's loss does not fit its axes.
+
+    References:
+        Li, Xu, Taylor, Studer, Goldstein. Visualizing the loss landscape of neural nets. NeurIPS 2018.
+    """
+    check_backend(backend)
+    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns)
+    if backend == "plotly":
+        from landscape.plotting import field_plotly
+
+        return field_plotly.surface3d(fields)
+    from landscape.plotting import field_matplotlib
+
+    return field_matplotlib.surface3d(fields)
+
+
+def contour(
+    surfaces: Surface | Mapping[str, Surface],
+    *,
+    backend: Backend = "plotly",
+    log: bool | None = None,
+    clip: float | None = None,
+    title: str | None = None,
+    loss_name: str = LOSS,
+    columns: int = 3,
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw one loss surface, or several side by side, as contours with equal aspect.
+
+    The trained weights and the lowest point of the grid are marked. Points without a finite loss are hatched.
+
+    Args:
+        surfaces: One surface, or label -> surface; see :func:`surface3d`.
+        backend: "plotly" or "matplotlib".
+        log: As in :func:`surface3d`.
+        clip: As in :func:`surface3d`.
+        title: What is seen.
+        loss_name: Name and unit of the loss.
+        columns: Panels in a row.
+
+    Returns:
+        The figure; all panels share the axes and the color scale.
+
+    Raises:
+        ConfigError: The backend is unknown, or ``clip`` cannot be used.
+        DataError: There is nothing to draw.
+        MismatchError: A surface's loss does not fit its axes.
+    """
+    check_backend(backend)
+    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns)
+    if backend == "plotly":
+        from landscape.plotting import field_plotly
+
+        return field_plotly.contour(fields)
+    from landscape.plotting import field_matplotlib
+
+    return field_matplotlib.contour(fields)

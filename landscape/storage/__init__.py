@@ -1,0 +1,38 @@
+"""Files that are whole or not there: atomic writes, checksums, ledgers, locks, safe paths."""
+
+from landscape.storage.arrays import load_arrays, save_arrays, sha256_arrays
+from landscape.storage.files import (
+    process_alive,
+    read_json,
+    remove_stale_temporaries,
+    replacing,
+    sha256_bytes,
+    sha256_file,
+    sync_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from landscape.storage.ledger import Ledger, append_line
+from landscape.storage.lock import FolderLock
+from landscape.storage.paths import safe_join
+
+__all__ = [
+    "FolderLock",
+    "Ledger",
+    "append_line",
+    "load_arrays",
+    "process_alive",
+    "read_json",
+    "remove_stale_temporaries",
+    "replacing",
+    "safe_join",
+    "save_arrays",
+    "sha256_arrays",
+    "sha256_bytes",
+    "sha256_file",
+    "sync_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,196 @@
+"""Checkpoints: tensors in safetensors, everything else as JSON in the header, one checksum over both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import CorruptFileError, StorageError
+from landscape.storage import write_bytes
+
+_FORMAT = "landscape-checkpoint-1"
+_PATTERN = re.compile(r"step_(\d{8,})\.safetensors")
+
+
+class StorageWarning(UserWarning):
+    """A damaged file was passed over for an older one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The whole state of a run after some step.
+
+    Attributes:
+        step: Optimizer steps done.
+        epoch: Epochs begun (the present one counts from 0) and
+        batch: batches of it done.
+        model: The model's state dict.
+        optimizer: The optimizer's state dict.
+        sums: Running sums of the present epoch's loss and accuracy.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def checkpoint_path(folder: str | os.PathLike[str], step: int) -> Path:
+    """Return the file of a step: ``folder/step_00000042.safetensors``."""
+    return Path(folder) / f"step_{step:08d}.safetensors"
+
+
+def list_checkpoints(folder: str | os.PathLike[str]) -> list[tuple[int, Path]]:
+    """Return (step, path) of every checkpoint in a folder, oldest first."""
+    found = [(int(match[1]), path) for path in Path(folder).glob("*") if (match := _PATTERN.fullmatch(path.name))]
+    return sorted(found)
+
+
+def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint atomically.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        checkpoint: The state; tensors may lie on any device.
+
+    Returns:
+        The file.
+
+    Raises:
+        StorageError: The file cannot be written; older checkpoints are intact.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    meta = {
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
+        "batch": checkpoint.batch,
+        "sums": checkpoint.sums,
+        "model": _take(checkpoint.model, "model", tensors),
+        "optimizer": _take(checkpoint.optimizer, "optimizer", tensors),
+    }
+    text = json.dumps(meta, sort_keys=True)
+    header = {"format": _FORMAT, "state": text, "sha256": _digest(tensors, text)}
+    path = checkpoint_path(folder, checkpoint.step)
+    write_bytes(path, save(tensors, metadata=header))
+    return path
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and verify a checkpoint; all tensors come on the CPU.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        StorageError: There is no such file.
+        CorruptFileError: It is truncated, damaged, or no checkpoint of this package.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise StorageError(f"There is no checkpoint {path}.", fix="Check the path and the step.")
+    fix = "Delete it: training then goes on from the checkpoint before it."
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptFileError(f"The checkpoint {path} cannot be read.", got=str(error), fix=fix) from error
+    text = header.get("state", "")
+    if header.get("format") != _FORMAT or header.get("sha256") != _digest(tensors, text):
+        raise CorruptFileError(f"The checkpoint {path} does not match its checksum.", fix=fix)
+    meta = json.loads(text)
+    return Checkpoint(
+        step=meta["step"],
+        epoch=meta["epoch"],
+        batch=meta["batch"],
+        sums=meta["sums"],
+        model=_give(meta["model"], tensors),
+        optimizer=_give(meta["optimizer"], tensors),
+    )
+
+
+def latest_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint | None:
+    """Read the newest checkpoint that is whole, with a warning for each damaged one passed over.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+
+    Returns:
+        The checkpoint, or None where the folder holds none.
+
+    Raises:
+        CorruptFileError: There are checkpoints, and all are damaged.
+    """
+    error: CorruptFileError | None = None
+    for _, path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path)
+        except CorruptFileError as found:
+            error = found
+            warnings.warn(f"{found} The one before it is used.", StorageWarning, stacklevel=2)
+    if error is not None:
+        raise CorruptFileError(
+            f"No checkpoint in {folder} is whole.", got=str(error), fix="Delete the folder and train again."
+        ) from error
+    return None
+
+
+def _take(value: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:
+    """Turn nested dicts, lists and tensors into JSON, moving the tensors into ``tensors`` under their path."""
+    if isinstance(value, Tensor):
+        tensors[prefix] = value.detach().to("cpu", copy=True).contiguous()
+        return {"__tensor__": prefix}
+    if isinstance(value, Mapping):
+        entries = [[key, _take(entry, f"{prefix}/{key}", tensors)] for key, entry in value.items()]
+        return {"__dict__": entries}
+    if isinstance(value, list | tuple):
+        kind = "__tuple__" if isinstance(value, tuple) else "__list__"
+        return {kind: [_take(entry, f"{prefix}/{k}", tensors) for k, entry in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise StorageError(
+        f"{prefix} cannot be stored in a checkpoint.",
+        expected="tensors, numbers, text, lists and dicts",
+        got=type(value).__name__,
+        fix="Keep it out of the state dict.",
+    )
+
+
+def _give(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "__tensor__" in value:
+        return tensors[value["__tensor__"]]
+    if "__dict__" in value:
+        return {key: _give(entry, tensors) for key, entry in value["__dict__"]}
+    if "__tuple__" in value:
+        return tuple(_give(entry, tensors) for entry in value["__tuple__"])
+    return [_give(entry, tensors) for entry in value["__list__"]]
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

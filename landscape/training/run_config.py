@@ -1,0 +1,169 @@
+"""What a training run is: every setting that can change its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from landscape.config import Config, require
+from landscape.errors import unknown_name
+from landscape.optim.registry import OPTIMIZERS
+
+_METHOD_FIELDS = ("rho", "adaptive", "epsilon", "inner_lr", "inner_iter", "ball", "std", "M", "inc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """The settings of one training run. Equal settings give equal weights, bit for bit, on one machine.
+
+    Attributes:
+        dataset: A name of section "Datasets" in the README, or folder:PATH.
+        limit: Train on a class-balanced subset of this many examples; None takes all.
+        test_limit: The same for the test split.
+        label_noise: Fraction of training labels that are redrawn, 0 to 1.
+        noise_kind: "uniform" redraws from all classes, the true one included; "uniform-other" from the others.
+        data_seed: Seed of the subset and of the label noise; separate from seed, so that runs share their data.
+        model: A name of build_model: mlp, smallcnn, cnn1d, lenet, resnet20, resnet18.
+        model_options: Options of the model, for example {"hidden": [64]}.
+        optimizer: sgd, adam, adamw, sam, asam, amp or lpfsgd.
+        base: The optimizer below sam, asam, amp and lpfsgd: sgd, adam or adamw; None is sgd.
+        lr: Learning rate at its highest.
+        momentum: Momentum of SGD.
+        nesterov: Nesterov momentum.
+        weight_decay: L2 decay of the base optimizer.
+        rho: Radius of sam (default 0.05) and asam (default 0.5).
+        adaptive: The form of sam: false, true, or "official".
+        epsilon: Radius of amp's ball (default 0.5).
+        inner_lr: Ascent step of amp (default 1).
+        inner_iter: Ascent steps of amp (default 1).
+        ball: amp's ball: "tensor" (default) or "global".
+        std: Noise level of lpfsgd (default 5e-4).
+        M: Parts into which lpfsgd splits a batch, each with its own noise (default 1).
+        inc: Final multiple of lpfsgd's std (default 1).
+        epochs: Passes over the training data.
+        batch_size: Examples per step.
+        schedule: Learning rate over the run: "cosine" to 0, "constant", or "multistep".
+        milestones: For multistep: the epochs at which the rate drops.
+        gamma: For multistep: the factor of each drop.
+        label_smoothing: Of the training loss, 0 to 1.
+        crop_padding: Random crops after padding by this many pixels; 0 for none.
+        flip: Random horizontal flips.
+        cutout: Side of a random square set to the mean, in pixels; 0 for none.
+        seed: Seed of the initial weights, the order, augmentation, dropout and weight noise.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+        precision: "float32", "float64", or "bfloat16" (mixed precision: autocast over float32 weights).
+        eval_every: Test every so many epochs; the last epoch always.
+        save_every: Checkpoint every so many epochs; the last epoch always. The newest two are kept.
+        keep_every: Also keep the checkpoint of every so many epochs, for trajectories; 0 for none.
+        name: Start of the run's folder name; None makes one from dataset, model and optimizer.
+
+    Raises:
+        ConfigError: A value has the wrong type, is out of range, or is not read by the chosen optimizer.
+
+    Example:
+        >>> config = RunConfig(optimizer="sam", rho=0.1)
+        >>> RunConfig.from_json(config.to_json()) == config
+        True
+        >>> len(config.hash)
+        64
+    """
+
+    dataset: str = "digits"
+    limit: int | None = None
+    test_limit: int | None = None
+    label_noise: float = 0.0
+    noise_kind: Literal["uniform", "uniform-other"] = "uniform"
+    data_seed: int = 0
+    model: str = "smallcnn"
+    model_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: str = "sgd"
+    base: Literal["sgd", "adam", "adamw"] | None = None
+    lr: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    rho: float | None = None
+    adaptive: bool | Literal["official"] | None = None
+    epsilon: float | None = None
+    inner_lr: float | None = None
+    inner_iter: int | None = None
+    ball: Literal["tensor", "global"] | None = None
+    std: float | None = None
+    M: int | None = None
+    inc: float | None = None
+    epochs: int = 60
+    batch_size: int = 64
+    schedule: Literal["cosine", "constant", "multistep"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    label_smoothing: float = 0.0
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    eval_every: int = 1
+    save_every: int = 1
+    keep_every: int = 0
+    name: str | None = None
+
+    def validate(self) -> None:
+        """Check ranges, and that the optimizer reads what was set for it."""
+        for name in ("epochs", "batch_size", "eval_every", "save_every"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("lr", "weight_decay", "gamma"):
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        for name in ("crop_padding", "cutout", "keep_every"):
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        for name in ("label_noise", "label_smoothing"):
+            require(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
+        require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
+        require(not self.nesterov or self.momentum > 0, "nesterov", "momentum above 0", self.momentum)
+        for name in ("limit", "test_limit"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "at least 1, or none for all", value)
+        require(self.schedule != "multistep" or bool(self.milestones), "milestones", "one epoch or more", self.milestones)
+        self._validate_optimizer()
+        self._validate_names()
+
+    def _validate_optimizer(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        spec = OPTIMIZERS[self.optimizer]
+        for name in _METHOD_FIELDS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            require(
+                name in spec.options,
+                name,
+                f"nothing: the optimizer {self.optimizer!r} does not read it",
+                value,
+                f"Leave {name} unset, or choose an optimizer that reads it.",
+            )
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                least = 1 if name in ("inner_iter", "M") else 0
+                require(value >= least, name, f"at least {least}", value)
+        wraps = bool(spec.options)
+        require(wraps or self.base is None, "base", f"nothing: {self.optimizer} is a base optimizer itself", self.base)
+
+    def _validate_names(self) -> None:
+        if self.name is not None:
+            good = self.name and all(c.isalnum() or c in "-_." for c in self.name) and self.name[0].isalnum()
+            require(bool(good), "name", "letters, digits, '-', '_' and '.', a letter or digit first", self.name)
+        kind, _, index = self.device.partition(":")
+        fine = self.device in ("auto", "cpu") or (kind == "cuda" and (index == "" or index.isdigit()))
+        require(fine, "device", "'auto', 'cpu', 'cuda' or 'cuda:N'", self.device)
+
+    def method_options(self) -> dict[str, Any]:
+        """Return the options that were set for the optimizer's own method."""
+        return {name: getattr(self, name) for name in _METHOD_FIELDS if getattr(self, name) is not None}
+
+    @property
+    def folder_name(self) -> str:
+        """The run's folder name: ``<name>-<first 8 digits of the hash>``."""
+        plain = self.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1] or "folder"
+        stem = self.name or f"{plain}-{self.model}-{self.optimizer}"
+        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip(".") or "run"
+        return f"{stem}-{self.hash[:8]}"

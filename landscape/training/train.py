@@ -1,0 +1,134 @@
+"""``train(config) -> Run``: begin, resume, or find finished."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from landscape.errors import ConfigError, NonFiniteError, StorageError
+from landscape.seeding import preserved_rng
+from landscape.storage import FolderLock, append_line, read_json, remove_stale_temporaries, write_json
+from landscape.training.checkpoint import latest_checkpoint
+from landscape.training.environment import describe_environment, differences
+from landscape.training.interrupts import Interrupts
+from landscape.training.loop import Trainer
+from landscape.training.run import Run, build_run_model, load_run_dataset, resolve_device
+from landscape.training.run_config import RunConfig
+
+
+def train(
+    config: RunConfig,
+    *,
+    root: str | os.PathLike[str] = "runs",
+    resume: Literal["auto", "never", "must"] = "auto",
+    progress: bool = True,
+    data_root: str | os.PathLike[str] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Train a model as the settings say, or go on where an earlier call was stopped.
+
+    The run's folder is ``root/<name>-<first 8 digits of the settings' hash>``. However it was stopped (Ctrl-C, SIGTERM,
+    kill -9, power cut), the same call goes on from the newest checkpoint and ends with the same weights, bit for bit,
+    as an uninterrupted run on that machine. A finished run is returned at once.
+
+    Args:
+        config: The settings.
+        root: Folder of all runs. Default "runs".
+        resume: "auto" goes on or begins; "never" begins anew and moves an existing folder aside; "must" fails where
+            there is nothing to go on with.
+        progress: Show progress bars.
+        data_root: Folder of the datasets; None is ``data``.
+        stop: Called after every step; true stops as Ctrl-C does. For background jobs.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: A setting is wrong, or ``resume`` is.
+        DataError: The data is missing or damaged.
+        ModelError: The model cannot take the data.
+        LockedError: Another process trains this very run.
+        StorageError: The folder cannot be written, or "must" found nothing.
+        CorruptFileError: Every checkpoint of the run is damaged.
+        NonFiniteError: The loss became NaN or infinite; the last good checkpoint is kept.
+        KeyboardInterrupt: Ctrl-C; the position was saved.
+    """
+    if resume not in ("auto", "never", "must"):
+        raise ConfigError("resume is out of range.", expected="'auto', 'never' or 'must'", got=repr(resume))
+    device = resolve_device(config.device)
+    run = Run(Path(root) / config.folder_name, config)
+    exists = (run.path / "config.json").is_file()
+    if resume == "must" and not exists:
+        raise StorageError(f"There is no run {run.path} to resume.", fix="Use resume='auto', or check root and settings.")
+    if exists and resume != "never":
+        Run.load(run.path)
+        if run.status == "finished" and run.checkpoints():
+            return run
+    with preserved_rng():
+        train_data = load_run_dataset(config, "train", data_root=data_root)
+        test_data = load_run_dataset(config, "test", data_root=data_root)
+        model = build_run_model(config, train_data)
+        if exists and resume == "never":
+            with FolderLock(run.path):
+                _move_aside(run.path)
+        with FolderLock(run.path), Interrupts() as interrupts:
+            trainer = Trainer(run, model, train_data, test_data, device)
+            environment = describe_environment(device, train_data, test_data, data_root)
+            _begin(run, trainer, environment)
+            _fit(run, trainer, interrupts, progress=progress, stop=stop)
+    return run
+
+
+def _move_aside(path: Path) -> None:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.before-{number}")).exists():
+        number += 1
+    path.rename(aside)
+
+
+def _begin(run: Run, trainer: Trainer, environment: dict) -> None:
+    """Write the run's first files, or load the newest checkpoint."""
+    for folder in (run.path, run.path / "checkpoints"):
+        if folder.is_dir():
+            remove_stale_temporaries(folder)
+    known = run.path / "environment.json"
+    checkpoint = latest_checkpoint(run.path / "checkpoints")
+    if checkpoint is None:
+        write_json(known, environment)
+        trainer.ledger.keep(lambda row: False)
+        run.write_status("running", pid=os.getpid())
+        write_json(run.path / "config.json", run.config.to_dict())
+        _log(run, f"begun on {environment['device']}, {environment['threads']} threads, torch {environment['torch']}")
+        return
+    trainer.load(checkpoint)
+    run.write_status("running", pid=os.getpid())
+    _log(run, f"resumed at step {checkpoint.step}")
+    for change in differences(read_json(known), environment) if known.is_file() else []:
+        _log(run, f"not bit-identical to an uninterrupted run: {change}")
+
+
+def _fit(
+    run: Run, trainer: Trainer, interrupts: Interrupts, *, progress: bool, stop: Callable[[], bool] | None
+) -> None:
+    try:
+        trainer.fit(interrupts, progress=progress, stop=stop)
+    except (KeyboardInterrupt, SystemExit):
+        run.write_status("interrupted", step=trainer.step)
+        _log(run, f"interrupted at step {trainer.step}")
+        raise
+    except NonFiniteError as error:
+        run.write_status("failed", step=trainer.step, error=str(error))
+        _log(run, str(error))
+        raise
+    except Exception as error:
+        run.write_status("failed", step=trainer.step, error=f"{type(error).__name__}: {error}")
+        raise
+    run.write_status("finished", step=trainer.step)
+    _log(run, f"finished at step {trainer.step}")
+
+
+def _log(run: Run, text: str) -> None:
+    append_line(run.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
