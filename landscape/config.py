@@ -185,7 +185,8 @@ def field_help(cls: type[Config]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     name = None
-    for line in (cls.__doc__ or "").splitlines():
+    section = (cls.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
+    for line in section.splitlines():
         text = line.strip()
         head, colon, rest = text.partition(": ")
         if colon and head.isidentifier() and line.startswith(" " * 8) and not line.startswith(" " * 9):

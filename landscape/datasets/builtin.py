@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def _generate_mnist1d() -> dict[str, np.ndarray]:
     from mnist1d.data import get_dataset_args, make_dataset
 
     with preserved_rng():
-        settings = get_dataset_args()
+        settings: Any = get_dataset_args()
         settings.seed = MNIST1D_SEED
         made = make_dataset(settings)
     signals = {name: made[name].astype(np.float32)[:, None, :] for name in ("x", "x_test")}

@@ -37,7 +37,8 @@ class Dataset:
             NaN or infinite, or ``std`` is not positive.
 
     Example:
-        >>> ds = Dataset(name="two", split="train", inputs=torch.tensor([[0.0], [2.0]]), targets=torch.tensor([0, 1]), classes=2)
+        >>> points, labels = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])
+        >>> ds = Dataset(name="two", inputs=points, targets=labels, classes=2)
         >>> ds.mean, ds.std, ds.normalized().flatten().tolist()
         ((1.0,), (1.0,), [-1.0, 1.0])
     """
@@ -56,7 +57,9 @@ class Dataset:
         """Fill in what was not given and check everything."""
         _check_inputs(self.name, self.inputs)
         targets = _as_labels(self.name, "targets", self.targets, self)
-        clean = targets if self.clean_targets is None else _as_labels(self.name, "clean_targets", self.clean_targets, self)
+        clean = (
+            targets if self.clean_targets is None else _as_labels(self.name, "clean_targets", self.clean_targets, self)
+        )
         mean, std = self.mean, self.std
         if not mean or not std:
             computed = channel_statistics(self.inputs)
@@ -178,8 +181,9 @@ class Dataset:
 
         Example:
             >>> pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
-            >>> ds = Dataset(name="two", inputs=pixels, targets=torch.tensor([0, 1]), classes=2, mean=(0.5,), std=(0.25,))
-            >>> ds.normalized().flatten().tolist()
+            >>> labels = torch.tensor([0, 1])
+            >>> ds = Dataset(name="two", inputs=pixels, targets=labels, classes=2, mean=(0.5,), std=(0.25,))
+            >>> ds.normalized().flatten().round(decimals=3).tolist()
             [-2.0, 2.0]
         """
         return self.normalize(self.inputs if indices is None else self.inputs[indices], dtype)
@@ -265,7 +269,9 @@ def _check_channels(dataset: Dataset) -> None:
     for what, values in (("mean", dataset.mean), ("std", dataset.std)):
         if len(values) != channels:
             raise DataError(
-                f"The {what} of {name!r} does not match its channels.", expected=f"{channels} numbers", got=f"{len(values)}"
+                f"The {what} of {name!r} does not match its channels.",
+                expected=f"{channels} numbers",
+                got=len(values),
             )
     if not all(0 < value < float("inf") for value in dataset.std):
         raise DataError(f"The std of {name!r} is not positive.", expected="positive numbers", got=dataset.std)

@@ -109,7 +109,9 @@ def _decode(path: str | os.PathLike[str], size: tuple[int, int] | None) -> np.nd
     except DataError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
-        raise DataError(f"The image {path} is too large.", got=str(error), fix="Make it smaller, or remove it.") from error
+        raise DataError(
+            f"The image {path} is too large.", got=str(error), fix="Make it smaller, or remove it."
+        ) from error
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error and others
         raise DataError(
             f"The image {path} cannot be read.",

@@ -76,17 +76,7 @@ def ensure_files(
         CorruptFileError: A file does not match its published checksum, and ``download`` is False.
         StorageError: The data folder cannot be written.
     """
-    missing = []
-    for archive in archives:
-        try:
-            usable = _check(archive, root)
-        except CorruptFileError as error:
-            if not download:
-                raise
-            _move_aside(Path(error.filename))
-            usable = _check_again(archive, root)
-        if not usable:
-            missing.append(archive)
+    missing = [archive for archive in archives if not _usable(archive, root, mend=download)]
     if missing and not download:
         raise _missing_error(name, missing, root)
     for archive in missing:
@@ -99,39 +89,49 @@ def ensure_files(
         _unpack(archive, root)
 
 
-def _check(archive: Archive, root: Path) -> bool:
-    """Return whether all members are there, after unpacking where they were not but their archive was."""
-    if not all((root / member.path).exists() for member in archive.members):
-        if not (root / archive.path).is_file():
-            return False
-        _verify(root / archive.path, archive.md5)
-        _unpack(archive, root)
-    for member in archive.members:
-        if member.md5 is not None:
-            _verify(root / member.path, member.md5)
-    return True
+def _usable(archive: Archive, root: Path, *, mend: bool) -> bool:
+    """Return whether all members are there and undamaged, after unpacking the archive where it was needed.
 
-
-def _check_again(archive: Archive, root: Path) -> bool:
-    """After a damaged file was moved aside: use what is left, moving aside every further damaged one."""
+    A damaged file is moved aside where ``mend`` is true, and an error where it is not.
+    """
     while True:
-        try:
-            return _check(archive, root)
-        except CorruptFileError as error:
-            _move_aside(Path(error.filename))
+        unpacked = False
+        damaged = None
+        if not all((root / member.path).exists() for member in archive.members):
+            if not (root / archive.path).is_file():
+                return False
+            damaged = _damage(root / archive.path, archive.md5)
+            if damaged is None:
+                _unpack(archive, root)
+                unpacked = True
+        if damaged is None:
+            found = (_damage(root / member.path, member.md5) for member in archive.members)
+            damaged = next((error for error in found if error is not None), None)
+        if damaged is None:
+            return True
+        if unpacked or not mend:
+            raise damaged
+        _move_aside(damaged.path)
 
 
-def _verify(path: Path, md5: str) -> None:
-    found = md5_of(path)
-    if found != md5:
-        error = CorruptFileError(
-            f"{path} is damaged, or is another file of that name.",
-            expected=f"MD5 {md5}",
-            got=f"MD5 {found}",
-            fix="Remove it and run again with download=True, or restore it from the original.",
-        )
-        error.filename = str(path)
-        raise error
+class _Damaged(CorruptFileError):
+    """A file with a wrong checksum."""
+
+    path: Path
+
+
+def _damage(path: Path, md5: str | None) -> _Damaged | None:
+    found = None if md5 is None else md5_of(path)
+    if found == md5:
+        return None
+    error = _Damaged(
+        f"{path} is damaged, or is another file of that name.",
+        expected=f"MD5 {md5}",
+        got=f"MD5 {found}",
+        fix="Remove it and run again with download=True, or restore it from the original.",
+    )
+    error.path = path
+    return error
 
 
 def _move_aside(path: Path) -> None:

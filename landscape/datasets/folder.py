@@ -51,11 +51,15 @@ def folder_source(path: str, request: Request) -> Source:
 def _list_split(folder: Path) -> tuple[tuple[str, ...], ImageFiles]:
     """List the classes of a split and its image files."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.", expected=_LAYOUT, fix=f"Create {folder.name}/ with the classes.")
+        raise DataError(
+            f"There is no folder {folder}.", expected=_LAYOUT, fix=f"Create {folder.name}/ with the classes."
+        )
     with os.scandir(folder) as entries:
         names = tuple(sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")))
     if not names:
-        raise DataError(f"There are no class folders in {folder}.", expected=_LAYOUT, fix="Put one folder per class there.")
+        raise DataError(
+            f"There are no class folders in {folder}.", expected=_LAYOUT, fix="Put one folder per class there."
+        )
     paths: list[str] = []
     counts: list[int] = []
     for name in names:

@@ -30,7 +30,7 @@ class ImageFiles:
         labels: (N,) int64 labels.
     """
 
-    paths: Sequence[str]
+    paths: list[str]
     labels: np.ndarray
 
     def __len__(self) -> int:

@@ -210,7 +210,9 @@ def gtsrb_source(request: Request, *, names: tuple[str, ...]) -> Source:
         with _reading(request.root / "gtsrb"):
             samples = GTSRB(root=request.root, split=split, download=False)._samples  # paths and labels, no pixels yet
         if not samples:
-            raise DataError(f"There are no {split} images in {request.root / 'gtsrb'}.", fix="Unpack the archives again.")
+            raise DataError(
+                f"There are no {split} images in {request.root / 'gtsrb'}.", fix="Unpack the archives again."
+            )
         return ImageFiles(paths=[path for path, _ in samples], labels=np.array([label for _, label in samples]))
 
     training = listed("train")

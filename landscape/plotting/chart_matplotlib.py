@@ -44,7 +44,7 @@ def render(chart: Chart) -> Figure:
     if handles:
         names = ["\n".join(textwrap.wrap(name, 26)) for name in handles]
         figure.legend(
-            list(handles.values()), names, loc="outside right upper", fontsize=9.5, frameon=False, handlelength=3.2
+            list(handles.values()), names, loc="outside right center", fontsize=9.5, frameon=False, handlelength=3.2
         )
     return figure
 

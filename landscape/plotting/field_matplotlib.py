@@ -76,6 +76,8 @@ def _sheet(field: Field, mappable: Any) -> Any:
 
 
 def _scene(axes: Any, field: Field, fields: Fields) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     values, texts = fields.scale.ticks(5)
     axes.set_title(field.name, fontsize=LABEL + 1.5)
     axes.set(xlim=fields.x_range, ylim=fields.y_range, zlim=(fields.scale.low, fields.scale.high))
@@ -83,10 +85,10 @@ def _scene(axes: Any, field: Field, fields: Fields) -> None:
     axes.set_ylabel("β", fontsize=LABEL + 1)
     axes.set_zlabel("loss", fontsize=LABEL, labelpad=6)
     axes.set_zticks(values, texts)
-    axes.locator_params(axis="x", nbins=5)
-    axes.locator_params(axis="y", nbins=5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.tick_params(labelsize=8.5, pad=1)
-    axes.set_box_aspect((1, 1, 0.9), zoom=0.86)
+    axes.set_box_aspect((1, 1, 0.9), zoom=0.95)
     axes.view_init(elev=28, azim=-52)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
@@ -120,7 +122,7 @@ def _map(axes: Any, field: Field, mappable: Any) -> None:
     levels = np.linspace(low, high, _LEVELS + 1)[1:-1]
     levels = levels[(levels > finite.min()) & (levels < finite.max())] if finite.size else []
     if len(levels) and min(field.z.shape) > 1:
-        axes.contour(field.x, field.y, np.ma.masked_invalid(field.z), levels=levels, colors="white", linewidths=0.6,
+        axes.contour(field.x, field.y, np.ma.masked_invalid(field.z), levels=levels, colors="white", linestyles="solid", linewidths=0.6,
                      alpha=0.6)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from landscape.plotting.field import Field, Fields
 from landscape.plotting.plotly_base import AXIS, dress
-from landscape.plotting.style import GRID, INK, SEQUENTIAL
+from landscape.plotting.style import INK, SEQUENTIAL
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -16,6 +16,7 @@ _CENTER, _LOWEST = "#D55E00", "#E6E6E6"
 _CENTER_NAME = "trained weights (α = β = 0)"
 _LOWEST_NAME = "lowest loss on this grid"
 _LEVELS = 18
+_GRID3D = "#b4b4b4"
 
 
 def _point(x: float, y: float) -> str:
@@ -66,19 +67,14 @@ def surface3d(fields: Fields) -> go.Figure:
         figure,
         title=fields.title,
         caption=fields.caption,
-        height=(430 if columns > 1 else 520) * rows,
+        height=(330 if columns > 1 else 480) * rows,
         description=fields.description,
         extra_top=24 if titled else 0,
         coloraxis=axis,
-        margin={"t": _top(figure, fields, titled), "l": 4, "r": 10, "b": 10},
+        margin_l=4,
+        margin_b=40,
         legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "font": {"size": 13}},
     )
-
-
-def _top(figure: go.Figure, fields: Fields, titled: bool) -> int:
-    from landscape.plotting.plotly_base import title_block
-
-    return title_block(fields.title, fields.caption)[1] + 16 + (24 if titled else 0)
 
 
 def _sheet(field: Field, fields: Fields) -> go.Surface:
@@ -115,15 +111,15 @@ def _center3d(field: Field, *, legend: bool) -> go.Scatter3d:
 def _scene(fields: Fields, *, small: bool) -> dict[str, Any]:
     values, texts = fields.scale.ticks(5)
     span = fields.scale.high - fields.scale.low
-    base = {"gridcolor": GRID, "zerolinecolor": GRID, "showbackground": False, "tickfont": {"size": 11},
-            "linecolor": INK, "showspikes": False}
+    base = {"gridcolor": _GRID3D, "zerolinecolor": _GRID3D, "showgrid": True, "showbackground": False, "tickfont": {"size": 11},
+            "linecolor": INK, "showline": True, "showspikes": False}
     return {
         "xaxis": {**base, "title": {"text": "α", "font": {"size": 15}}, "range": list(fields.x_range), "nticks": 5},
         "yaxis": {**base, "title": {"text": "β", "font": {"size": 15}}, "range": list(fields.y_range), "nticks": 5},
         "zaxis": {**base, "title": {"text": "loss", "font": {"size": 14}}, "tickvals": values, "ticktext": texts,
                   "range": [fields.scale.low - 0.02 * span, fields.scale.high + 0.02 * span]},
         "aspectmode": "cube",
-        "camera": {"eye": {"x": 1.6, "y": -1.75, "z": 1.05} if small else {"x": 1.45, "y": -1.6, "z": 0.95},
+        "camera": {"eye": {"x": 1.75, "y": -1.95, "z": 1.15} if small else {"x": 1.4, "y": -1.55, "z": 0.9},
                    "center": {"x": 0, "y": 0, "z": -0.12}},
     }
 
@@ -150,8 +146,7 @@ def contour(fields: Fields) -> go.Figure:
             hatched = True
         for trace in _spots(field, legend=index == 0):
             figure.add_trace(trace, **where)
-        last = index + columns >= len(fields.fields)
-        _plane_axes(figure, fields, where, bottom=last)
+        _plane_axes(figure, fields, where)
     figure.update_annotations(font={"size": 15})
     bar = _colorbar(fields, len=min(1.0, 1.2 / rows), x=1.01)
     return dress(
@@ -222,10 +217,10 @@ def _spots(field: Field, *, legend: bool) -> list[go.Scatter]:
     ]
 
 
-def _plane_axes(figure: go.Figure, fields: Fields, where: dict[str, int], *, bottom: bool) -> None:
+def _plane_axes(figure: go.Figure, fields: Fields, where: dict[str, int]) -> None:
     single = len(fields.fields) == 1
     x_title = fields.x_label if single else "α"
-    y_title = fields.y_label if single else "β"
+    y_title = fields.y_label if single else "β" * (where["col"] == 1)
     style = {**AXIS, "zeroline": False, "showgrid": False, "constrain": "domain"}
     figure.update_xaxes({**style, "range": list(fields.x_range), "title": {"text": x_title}}, **where)
     figure.update_yaxes({**style, "range": list(fields.y_range), "title": {"text": y_title}}, **where)

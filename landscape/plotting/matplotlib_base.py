@@ -20,7 +20,7 @@ def new_figure(width: float, height: float, *, title: str, caption: str, descrip
         width: Inches.
         height: Inches of the drawing area; title and caption come on top.
         title: What is seen.
-        caption: Wrapped below the panels.
+        caption: Wrapped under the title.
         description: The text alternative, stored as the figure's label.
 
     Returns:
@@ -28,13 +28,18 @@ def new_figure(width: float, height: float, *, title: str, caption: str, descrip
     """
     from matplotlib.figure import Figure
 
-    lines = textwrap.wrap(caption, int(width * 13))
-    figure = Figure(figsize=(width, height + 0.45 + 0.2 * len(lines)), layout="constrained", dpi=110)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    wrapped = "\n".join(textwrap.wrap(title, int(width * 9)))
-    figure.suptitle(wrapped, fontsize=TITLE, fontweight="bold", x=0.01, ha="left")
-    if lines:
-        figure.supxlabel("\n".join(lines), fontsize=9.5, color=GRAY, x=0.01, ha="left")
+    lines = textwrap.wrap(caption, int(width * 12.5))
+    titles = textwrap.wrap(title, int(width * 8.5))
+    header = 0.12 + 0.25 * len(titles) + 0.19 * len(lines) + 0.08
+    figure = Figure(figsize=(width, height + header), layout="constrained", dpi=110)
+    whole = height + header
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(w_pad=0.08, h_pad=0.08, rect=(0, 0, 1, 1 - header / whole))  # pyright: ignore[reportCallIssue]
+    place = {"x": 0.12 / width, "ha": "left", "va": "top"}
+    figure.text(y=1 - 0.1 / whole, s="\n".join(titles), fontsize=TITLE, fontweight="bold", **place)
+    top = 0.14 + 0.25 * len(titles)
+    figure.text(y=1 - top / whole, s="\n".join(lines), fontsize=9.5, color=GRAY, linespacing=1.25, **place)
     figure.set_label(description)
     return figure
 

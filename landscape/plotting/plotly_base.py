@@ -52,11 +52,11 @@ def dress(
         The same figure.
     """
     text, top = title_block(title, caption)
-    top += 16 + extra_top
+    top += 26 + extra_top
     figure.update_layout(
         template="none",
         title={"text": text, "x": 0, "xref": "container", "xanchor": "left", "y": 1, "yanchor": "top",
-               "yref": "container", "pad": {"t": 12, "l": 14}, "font": {"size": 17}},
+               "yref": "container", "pad": {"t": 22, "l": 14}, "font": {"size": 17}},
         font={"size": 14, "color": INK, "family": "system-ui, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

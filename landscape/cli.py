@@ -1,0 +1,332 @@
+"""The ``landscape`` command: the library's calls with the same names, defaults and checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from landscape.errors import ConfigError, LandscapeError
+from landscape.training.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from landscape.training.run import Run
+
+_Words = tyro.conf.UseAppendAction[tuple[str, ...]]
+_Pairs = tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model; the same command goes on where it was stopped."""
+
+    settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    model_option: _Words = ()
+    """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
+    config: Path | None = None
+    """A JSON file of settings; flags override it."""
+    root: Path = Path("runs")
+    """Folder of all runs."""
+    data_root: Path | None = None
+    """Folder of the datasets; ./data by default."""
+    resume: Literal["auto", "never", "must"] = "auto"
+    """auto: go on or begin; never: begin anew, an existing run is moved aside; must: fail if there is nothing."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def run(self) -> int:
+        """Train and print where the run is and how it ended."""
+        from landscape.training.train import train
+
+        config = self.settings
+        if self.model_option:
+            options = dict(_key_value(text) for text in self.model_option)
+            config = config.replace(model_options={**config.model_options, **options})
+        run = train(config, root=self.root, resume=self.resume, progress=not self.quiet, data_root=self.data_root)
+        last = run.metrics()[-1]
+        print(f"run            {run.path}")
+        print(f"epochs         {last['epoch']}")
+        print(f"train loss     {last['train_loss']:.4f} nats")
+        print(f"test error     {100 * last['test_error']:.2f} %")
+        print(f"test NLL       {last['test_nll']:.4f} nats")
+        print(f"test ECE       {last['test_ece']:.4f}")
+        print(f"weights sha256 {run.weights_checksum()}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SurfaceCommand:
+    """Slice the loss of a run along a random, filter-normalized plane; resumes where it was stopped."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    extent: float = 1.0
+    """Half-width of the plane, in filter norms."""
+    points: int = 21
+    """Points along each axis; odd, so that the center is one of them."""
+    seed: int = 0
+    """Seed of the plane's two directions."""
+    split: Literal["train", "test"] = "train"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    html: Path | None = None
+    """Where to write the picture; beside the arrays by default."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def run(self) -> int:
+        """Compute, save, draw."""
+        from landscape import plotting
+        from landscape.notebook_html import write_figure_html
+        from landscape.surface import evaluate_surface, random_plane
+
+        run, objective = _open(self.run_folder, self.split, self.limit)
+        plane = random_plane(objective, seed=self.seed)
+        settings = {"extent": self.extent, "points": self.points, "seed": self.seed, "split": self.split}
+        folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
+        surface = evaluate_surface(
+            objective,
+            plane,
+            extent=self.extent,
+            points=(self.points, self.points),
+            store=folder / "store",
+            progress=not self.quiet,
+        )
+        surface.save(folder / "surface.npz")
+        page = self.html or folder / "surface.html"
+        write_figure_html(plotting.surface3d(surface, title=f"{run.config.optimizer}: {self.split} loss"), page)
+        print(f"surface        {folder / 'surface.npz'}")
+        print(f"picture        {page}")
+        print(f"center loss    {surface.center_loss:.6f} nats")
+        print(f"highest loss   {surface.loss.max():.6f} nats")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurvatureCommand:
+    """Measure the Hessian of a run's loss: largest eigenvalues, trace, spectral density."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    top: int = 3
+    """How many of the largest eigenvalues."""
+    probes: int = 100
+    """Random probes of the trace."""
+    density_probes: int = 10
+    """Random probes of the spectral density; 0 leaves it out."""
+    steps: int = 50
+    """Lanczos steps per probe of the density."""
+    seed: int = 0
+    """Seed of all probes."""
+    split: Literal["train", "test"] = "train"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def run(self) -> int:
+        """Compute, save, print."""
+        import numpy as np
+
+        from landscape.curvature import Hessian
+        from landscape.storage import save_arrays
+
+        run, objective = _open(self.run_folder, self.split, self.limit)
+        hessian = Hessian(objective)
+        pairs = hessian.top(self.top, seed=self.seed)
+        trace = hessian.trace(probes=self.probes, seed=self.seed)
+        provenance = objective.provenance()
+        arrays: dict[str, Any] = {
+            "eigenvalues": pairs.values,
+            "residuals": pairs.residuals,
+            "converged": pairs.converged,
+            "trace": np.array([trace.value, trace.stderr]),
+            "provenance": np.array(json.dumps(provenance)),
+        }
+        if self.density_probes:
+            density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed)
+            arrays |= {"density_nodes": density.nodes, "density_weights": density.weights}
+        settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
+        path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
+        save_arrays(path, arrays)
+        for k, (value, residual, good) in enumerate(zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1):
+            print(f"eigenvalue {k}   {value:.6g} (residual {residual:.1e}{'' if good else ', NOT converged'})")
+        print(f"trace          {trace.value:.6g} +- {trace.stderr:.2g} (standard error, {self.probes} probes)")
+        print(f"saved          {path}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NotebookCommand:
+    """Run a notebook headless, with checked parameters, and make one offline HTML page of it."""
+
+    notebook: tyro.conf.Positional[str | None] = None
+    """A name in notebooks/ (00_tour) or a path; leave it out to list what there is."""
+    parameters: Annotated[_Pairs, tyro.conf.arg(aliases=["-p"], metavar="NAME VALUE")] = ()
+    """A parameter's name and value; may be repeated."""
+    output: Path | None = None
+    """The executed notebook; out/NAME.ipynb by default."""
+    html: Path | None = None
+    """The page; out/NAME.html by default."""
+    timeout: int | None = None
+    """Seconds that one cell may take; no limit by default."""
+
+    def run(self) -> int:
+        """List, or run and say where the results are."""
+        from landscape.notebooks import find_notebook, list_notebooks, notebook_parameters, run_notebook
+
+        if self.notebook is None:
+            for path in list_notebooks():
+                print(path)
+            return 0
+        path = find_notebook(self.notebook)
+        if not path.is_file():
+            raise ConfigError(f"There is no notebook {self.notebook!r}.", fix="`landscape notebook` lists what there is.")
+        output = self.output or Path("out") / path.name
+        html = self.html or output.with_suffix(".html")
+        known = ", ".join(parameter.name for parameter in notebook_parameters(path))
+        print(f"running {path} (parameters: {known})", flush=True)
+        result = run_notebook(path, output, parameters=dict(self.parameters), timeout=self.timeout, html=html)
+        for text in result.tables:
+            print(f"\n{text}")
+        print(f"\nnotebook {result.output}\npage     {html.resolve()}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataCommand:
+    """List the datasets, download one, or check that one is whole."""
+
+    action: tyro.conf.Positional[Literal["list", "download", "check"]] = "list"
+    """What to do."""
+    name: tyro.conf.Positional[str | None] = None
+    """The dataset, for download and check."""
+    root: Path | None = None
+    """Folder of the datasets; ./data by default."""
+
+    def run(self) -> int:
+        """List, download or check."""
+        from landscape.datasets import DATASETS, load_dataset
+
+        if self.action == "list":
+            for name, spec in DATASETS.items():
+                print(f"{name:15} {spec.description}")
+            print(f"{'folder:PATH':15} your own images: PATH/train/<class>/*.png|jpg and PATH/test/<class>/...")
+            return 0
+        if self.name is None:
+            raise ConfigError(f"`landscape data {self.action}` needs a name.", fix="`landscape data list` shows them.")
+        for split in ("train", "test"):
+            dataset = load_dataset(self.name, root=self.root, split=split, download=self.action == "download")
+            shape = "x".join(str(size) for size in dataset.input_shape)
+            print(f"{self.name} {split}: {len(dataset)} examples of {shape}, {dataset.classes} classes, ", end="")
+            print(f"sha256 {dataset.checksum[:16]}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say what works on this machine, and what to install where something does not."""
+
+    def run(self) -> int:
+        """Print the checks; 1 where one of them is an error."""
+        from landscape.doctor import diagnose, format_diagnosis
+
+        diagnosis = diagnose()
+        print(format_diagnosis(diagnosis))
+        return 1 if any(check.status == "error" for check in diagnosis.checks) else 0
+
+
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "surface": SurfaceCommand,
+    "curvature": CurvatureCommand,
+    "notebook": NotebookCommand,
+    "data": DataCommand,
+    "doctor": Doctor,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words after ``landscape``; the process's own by default.
+
+    Returns:
+        0 where it went well, 1 where ``doctor`` found errors, 2 for wrong input, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        commands: dict[str, Any] = dict(COMMANDS)
+        if words[:1] == ["train"]:
+            commands["train"] = _train_with_defaults(words)
+        chosen = tyro.extras.subcommand_cli_from_dict(
+            commands, args=words, prog="landscape", description="An interactive loss-landscape suite."
+        )
+        return chosen.run()
+    except LandscapeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def _train_with_defaults(words: Sequence[str]) -> Any:
+    """Return ``Train``, its defaults taken from the file behind ``--config`` where there is one."""
+    path = None
+    for k, word in enumerate(words):
+        if word == "--config" and k + 1 < len(words):
+            path = words[k + 1]
+        elif word.startswith("--config="):
+            path = word.removeprefix("--config=")
+    if path is None:
+        return Train
+    from landscape.storage import read_json
+
+    settings = RunConfig.from_dict(read_json(path))
+
+    def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:  # noqa: B008
+        return dataclasses.replace(
+            flags, settings=flags.settings.replace(model_options=settings.model_options)
+        )
+
+    build.__doc__ = Train.__doc__
+    return build
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise ConfigError("--model-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64].")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Any]:
+    from landscape.training.run import Run
+
+    run = Run.load(folder)
+    return run, run.objective(split, limit)
+
+
+def _short_hash(values: dict[str, Any]) -> str:
+    from landscape.storage import sha256_bytes
+
+    plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}
+    return sha256_bytes(json.dumps(plain, sort_keys=True, default=str).encode())[:8]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Curvature: the Hessian as an operator, its eigenpairs, trace and spectral density."""

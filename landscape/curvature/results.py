@@ -1,0 +1,122 @@
+"""What curvature is: estimates with their errors, eigenpairs with their residuals, a density with its band."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from landscape.surface.archive import frozen_array, load_result, save_result
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty and its cost.
+
+    Attributes:
+        value: The estimate.
+        stderr: Its standard error, from the sample; 0 for what is exact, NaN for a sample of one.
+        matvecs: How many products with the curvature matrix it took; 0 for what needs none.
+
+    Example:
+        >>> print(Estimate(value=2.0, stderr=0.25, matvecs=10))
+        2 ± 0.25
+    """
+
+    value: float
+    stderr: float
+    matvecs: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.stderr:.2g}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Eigenpairs:
+    """Eigenvalues, their vectors, and how far from converged they are.
+
+    Attributes:
+        values: (k,) float64, in the order asked for: descending for "LA", ascending for "SA", by size for "LM".
+        vectors: (P, k) of unit norm, on the operator's device and in its dtype; the largest entry of each is positive.
+        residuals: (k,) float64, the norms ``||H v - value * v||``: an eigenvalue lies within that distance of the value.
+        matvecs: How many products with the matrix were used.
+        converged: (k,) bool.
+    """
+
+    values: np.ndarray
+    vectors: Tensor
+    residuals: np.ndarray
+    matvecs: int
+    converged: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = self.vectors.shape[1]
+        for name, dtype in (("values", np.float64), ("residuals", np.float64), ("converged", np.bool_)):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), (count,), dtype))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SpectralDensity:
+    """How the eigenvalues are spread: ``density(t) = mean over probes of sum_i weights[i] * N(t; nodes[i], sigma**2)``.
+
+    It integrates to 1; times P it counts eigenvalues per unit of t. All arrays are read-only float64.
+
+    Attributes:
+        grid: (G,) where the density is given, in units of loss per squared weight.
+        density: (G,), in units of 1 / grid.
+        band: (G,) standard error of the density over the probes; NaN for one probe.
+        nodes: (probes, steps) Ritz values of each probe.
+        weights: (probes, steps) their quadrature weights: not negative, each row sums to 1. A probe that exhausted its
+            invariant subspace early has weights of 0 at its end.
+        sigma: Standard deviation of the Gaussian that stands for one node.
+        provenance: What was evaluated and how (plain JSON values).
+    """
+
+    grid: np.ndarray
+    density: np.ndarray
+    band: np.ndarray
+    nodes: np.ndarray
+    weights: np.ndarray
+    sigma: float
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        grid = frozen_array("grid", self.grid, (-1,))
+        nodes = frozen_array("nodes", self.nodes, (-1, -1))
+        checked = {
+            "grid": grid,
+            "density": frozen_array("density", self.density, grid.shape),
+            "band": frozen_array("band", self.band, grid.shape),
+            "nodes": nodes,
+            "weights": frozen_array("weights", self.weights, nodes.shape),
+            "sigma": float(self.sigma),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the density as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        save_result(path, "SpectralDensity", {**arrays, "sigma": np.array(self.sigma)}, self.provenance)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a density back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, provenance = load_result(path, "SpectralDensity", (*_ARRAYS, "sigma"))
+        return cls(**{name: arrays[name] for name in _ARRAYS}, sigma=float(arrays["sigma"]), provenance=provenance)
+
+
+_ARRAYS = ("grid", "density", "band", "nodes", "weights")

@@ -1,0 +1,1 @@
+"""Sharpness: measures of how flat a minimum is."""

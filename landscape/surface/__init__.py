@@ -1,0 +1,1 @@
+"""Loss surfaces: directions, planes, their evaluation, and the results."""

@@ -1,0 +1,94 @@
+"""Results as ``.npz`` files: arrays as they are, everything else as JSON text, and the name of what is inside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import CorruptFileError, MismatchError
+from landscape.storage import load_arrays, save_arrays
+
+_KIND, _TEXT, _VERSION = "__kind__", "__text__", 1
+
+
+def frozen_array(name: str, value: Any, shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:
+    """Copy something into a read-only array of a known shape.
+
+    Args:
+        name: What the array is called, for the message.
+        value: Anything that numpy reads as numbers.
+        shape: The shape it must have; -1 stands for any length.
+        dtype: What its numbers become.
+
+    Returns:
+        The array; it cannot be written to.
+
+    Raises:
+        MismatchError: The shape is another one.
+
+    Example:
+        >>> frozen_array("loss", [1, 2], (-1,)).tolist()
+        [1.0, 2.0]
+    """
+    array = np.array(value, dtype=dtype)
+    fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits:
+        raise MismatchError(
+            f"The result's {name} does not fit its axes.",
+            expected=f"shape {shape}",
+            got=f"shape {array.shape}",
+            fix="Build results with the functions that compute them, or load them from their files.",
+        )
+    array.flags.writeable = False
+    return array
+
+
+def save_result(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], text: Any) -> None:
+    """Write a result atomically, with a checksum.
+
+    Args:
+        path: The ``.npz`` file.
+        kind: What it is ("Surface"); a file is only read back as what it is.
+        arrays: Name to array of numbers.
+        text: Plain JSON values; NaN and infinities are kept.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    header = {_KIND: np.array(f"{kind}/{_VERSION}"), _TEXT: np.array(json.dumps(text))}
+    save_arrays(path, {**arrays, **header})
+
+
+def load_result(path: str | os.PathLike[str], kind: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], Any]:
+    """Read a result back.
+
+    Args:
+        path: A file of :func:`save_result`.
+        kind: What it must be.
+        names: The arrays it must hold.
+
+    Returns:
+        The arrays by name, and the JSON values.
+
+    Raises:
+        StorageError: There is no such file.
+        CorruptFileError: The file is truncated or damaged.
+        MismatchError: It holds something else, or was written by a later version.
+    """
+    arrays = load_arrays(path)
+    found = str(arrays.pop(_KIND, "something else"))
+    if found != f"{kind}/{_VERSION}":
+        raise MismatchError(
+            f"{path} holds no {kind} that this version can read.",
+            expected=f"{kind}/{_VERSION}",
+            got=found,
+            fix=f"Load it as what it is, or compute the {kind} again.",
+        )
+    try:
+        return {name: arrays[name] for name in names}, json.loads(str(arrays[_TEXT]))
+    except (KeyError, ValueError) as error:
+        raise CorruptFileError(f"{path} is incomplete.", got=str(error), fix="Compute it again.") from error

@@ -1,0 +1,241 @@
+"""What surfaces are: losses on a line, on a plane, and against the size of a perturbation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from landscape.errors import MismatchError
+from landscape.surface.archive import frozen_array, load_result, save_result
+
+MISSING, DONE, NON_FINITE = 0, 1, 2
+"""The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""
+
+
+def _set(result: object, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(result, name, value)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Line:
+    """The loss along one direction: ``loss[i] = L(w + alphas[i] * d)``.
+
+    All arrays are read-only float64, unless said otherwise.
+
+    Attributes:
+        alphas: (A,), in units of the direction's own length.
+        loss: (A,) mean loss; NaN and infinities as they came; NaN where missing.
+        accuracy: (A,) fraction of right predictions in [0, 1]; NaN where it has no meaning, or missing.
+        status: (A,) uint8: 0 missing, 1 done, 2 done and the loss is not finite.
+        directions: One dictionary that says what the direction is (plain JSON values).
+        provenance: What was evaluated and how (plain JSON values).
+
+    Raises:
+        MismatchError: The arrays do not fit together.
+
+    Example:
+        >>> line = Line(alphas=[-1, 0, 1], loss=[1, 0, 1], accuracy=[0, 1, 0], status=[1, 1, 1], directions=({},), provenance={})
+        >>> line.center_loss, line.complete
+        (0.0, True)
+    """
+
+    alphas: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    status: np.ndarray
+    directions: tuple[dict[str, Any], ...]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        alphas = frozen_array("alphas", self.alphas, (-1,))
+        _set(self, alphas=alphas, directions=tuple(self.directions), **_fields(self, alphas.shape))
+
+    @property
+    def center_loss(self) -> float:
+        """The loss at alpha = 0: the model's own; NaN where the axis leaves 0 out, or where it is missing."""
+        return _at(self.loss, self.alphas)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point has been computed."""
+        return bool((self.status != MISSING).all())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the line as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in ("alphas", *_FIELDS)}
+        save_result(path, "Line", arrays, {"directions": self.directions, "provenance": self.provenance})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a line back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, text = load_result(path, "Line", ("alphas", *_FIELDS))
+        return cls(**arrays, directions=tuple(text["directions"]), provenance=text["provenance"])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Surface:
+    """The loss on a plane: ``loss[i, j] = L(w + alphas[i] * d1 + betas[j] * d2)``.
+
+    All arrays are read-only float64, unless said otherwise.
+
+    Attributes:
+        alphas: (A,), in units of the first direction's own length.
+        betas: (B,), in units of the second direction's own length.
+        loss: (A, B) mean loss; NaN and infinities as they came; NaN where missing.
+        accuracy: (A, B) fraction of right predictions in [0, 1]; NaN where it has no meaning, or missing.
+        status: (A, B) uint8: 0 missing, 1 done, 2 done and the loss is not finite.
+        directions: Two dictionaries that say what the directions are (plain JSON values).
+        provenance: What was evaluated and how (plain JSON values).
+
+    Raises:
+        MismatchError: The arrays do not fit together.
+
+    Example:
+        >>> surface = Surface(
+        ...     alphas=[-1, 0, 1], betas=[0], loss=[[1], [0], [1]], accuracy=[[0], [1], [0]], status=[[1], [1], [0]],
+        ...     directions=({}, {}), provenance={},
+        ... )
+        >>> surface.center_loss, surface.complete
+        (0.0, False)
+    """
+
+    alphas: np.ndarray
+    betas: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    status: np.ndarray
+    directions: tuple[dict[str, Any], ...]
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        alphas, betas = (frozen_array(name, getattr(self, name), (-1,)) for name in ("alphas", "betas"))
+        fields = _fields(self, (len(alphas), len(betas)))
+        _set(self, alphas=alphas, betas=betas, directions=tuple(self.directions), **fields)
+
+    @property
+    def center_loss(self) -> float:
+        """The loss at alpha = beta = 0: the model's own; NaN where the grid leaves 0 out, or where it is missing."""
+        return _at(self.loss, self.alphas, self.betas)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every point has been computed."""
+        return bool((self.status != MISSING).all())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the surface as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in ("alphas", "betas", *_FIELDS)}
+        save_result(path, "Surface", arrays, {"directions": self.directions, "provenance": self.provenance})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a surface back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, text = load_result(path, "Surface", ("alphas", "betas", *_FIELDS))
+        return cls(**arrays, directions=tuple(text["directions"]), provenance=text["provenance"])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Profile:
+    """The loss against the size of a perturbation: ``loss[kind][i] = L(w + radii[i] * d_kind)`` with ``||d_kind|| = 1``.
+
+    Attributes:
+        kinds: The kinds of perturbation: "random", "sam", "amp".
+        radii: (R,) the global L2 norm of the perturbation, over all weights together, for every kind.
+        loss: Kind to (R,) mean loss; for "random" the mean over the draws.
+        stderr: Kind to (R,) standard error of that mean; 0 for the kinds that draw nothing.
+        base_loss: The loss of the unperturbed weights.
+        provenance: What was evaluated and how (plain JSON values).
+
+    Raises:
+        MismatchError: The arrays do not fit together.
+
+    Example:
+        >>> profile = Profile(kinds=("sam",), radii=[0, 1], loss={"sam": [2, 3]}, stderr={"sam": [0, 0]}, base_loss=2.0, provenance={})
+        >>> profile.loss["sam"].tolist()
+        [2.0, 3.0]
+    """
+
+    kinds: tuple[str, ...]
+    radii: np.ndarray
+    loss: Mapping[str, np.ndarray]
+    stderr: Mapping[str, np.ndarray]
+    base_loss: float
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        radii = frozen_array("radii", self.radii, (-1,))
+        if set(self.kinds) != set(self.loss) or set(self.kinds) != set(self.stderr):
+            raise MismatchError("A profile's curves are not those of its kinds.", expected=self.kinds, got=tuple(self.loss))
+        loss, stderr = (
+            {kind: frozen_array(f"{name}[{kind!r}]", curves[kind], radii.shape) for kind in self.kinds}
+            for name, curves in (("loss", self.loss), ("stderr", self.stderr))
+        )
+        _set(self, kinds=tuple(self.kinds), radii=radii, loss=loss, stderr=stderr, base_loss=float(self.base_loss))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        curves = {name: np.stack([getattr(self, name)[kind] for kind in self.kinds]) for name in ("loss", "stderr")}
+        text = {"kinds": self.kinds, "provenance": self.provenance}
+        save_result(path, "Profile", {"radii": self.radii, "base_loss": np.array(self.base_loss), **curves}, text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a profile back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, text = load_result(path, "Profile", ("radii", "base_loss", "loss", "stderr"))
+        kinds = tuple(text["kinds"])
+        return cls(
+            kinds=kinds,
+            radii=arrays["radii"],
+            loss=dict(zip(kinds, arrays["loss"], strict=True)),
+            stderr=dict(zip(kinds, arrays["stderr"], strict=True)),
+            base_loss=float(arrays["base_loss"]),
+            provenance=text["provenance"],
+        )
+
+
+_FIELDS = ("loss", "accuracy", "status")
+
+
+def _fields(result: Line | Surface, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    dtypes = {"status": np.uint8}
+    return {name: frozen_array(name, getattr(result, name), shape, dtypes.get(name, np.float64)) for name in _FIELDS}
+
+
+def _at(values: np.ndarray, *axes: np.ndarray) -> float:
+    zeros = [np.flatnonzero(axis == 0.0) for axis in axes]
+    return float(values[tuple(zero[0] for zero in zeros)]) if all(len(zero) for zero in zeros) else float("nan")

@@ -1,0 +1,247 @@
+"""Training: the same bits every time, however often it was stopped; honest numbers; clear failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from landscape.errors import (
+    ConfigError,
+    DataError,
+    LockedError,
+    MismatchError,
+    ModelError,
+    NonFiniteError,
+    StorageError,
+)
+from landscape.storage import FolderLock
+from landscape.training import Run, RunConfig, train
+
+TINY = {"dataset": "digits", "limit": 100, "test_limit": 50, "model": "mlp", "model_options": {"hidden": [8]}}
+METHODS = {
+    "sgd": {},
+    "adam": {"lr": 1e-3},
+    "sam": {"rho": 0.1},
+    "asam": {"rho": 1.0},
+    "amp": {"epsilon": 0.1, "inner_iter": 2},
+    "lpfsgd": {"std": 0.05, "M": 4, "inc": 15.0},
+}
+
+
+def tiny(**changes) -> RunConfig:
+    return RunConfig(**{**TINY, "epochs": 3, "batch_size": 32, **changes})
+
+
+def run(config, root, **options) -> Run:
+    return train(config, root=root, progress=False, **options)
+
+
+def stop_after(steps: int):
+    calls = [0]
+
+    def stop() -> bool:
+        calls[0] += 1
+        return calls[0] == steps
+
+    return stop
+
+
+def state(run: Run):
+    return run.weights_checksum(), [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in run.metrics()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resume_is_bit_identical_wherever_it_was_cut(tmp_path, method, precision):
+    config = tiny(optimizer=method, precision=precision, crop_padding=1, cutout=2, **METHODS[method])
+    whole = run(config, tmp_path / "whole")
+    for steps in (1, 4, 2):  # in the middle of an epoch, at its end, and again
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "cut", stop=stop_after(steps))
+    assert Run.load(tmp_path / "cut" / config.folder_name).status == "interrupted"
+    resumed = run(config, tmp_path / "cut")
+    assert state(resumed) == state(whole)
+    assert resumed.status == "finished"
+
+
+@pytest.mark.parametrize("lost", ["momentum", "noise"])
+def test_a_lost_part_of_the_state_would_be_seen(tmp_path, lost, monkeypatch):
+    config = tiny(optimizer="lpfsgd", std=0.05)
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", stop=stop_after(5))
+    from landscape.optim import LPFSGD
+
+    original = LPFSGD.load_state_dict
+
+    def forgetful(self, saved):
+        if lost == "momentum":
+            saved = {**saved, "state": {}}
+        else:
+            saved = {k: v for k, v in saved.items() if k != "generators"}
+        original(self, saved)
+
+    monkeypatch.setattr(LPFSGD, "load_state_dict", forgetful)
+    assert run(config, tmp_path / "cut").weights_checksum() != whole.weights_checksum()
+
+
+def test_seeds_decide_and_optimizers_share_their_start(tmp_path):
+    first = run(tiny(), tmp_path / "a")
+    assert run(tiny(), tmp_path / "b").weights_checksum() == first.weights_checksum()
+    assert run(tiny(seed=1), tmp_path / "a").weights_checksum() != first.weights_checksum()
+    other = run(tiny(optimizer="sam", rho=0.1), tmp_path / "a")
+    for a, b in zip(first.model(0).parameters(), other.model(0).parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_callers_generators_and_threads_come_back(tmp_path):
+    torch.manual_seed(123)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    handler = signal.getsignal(signal.SIGINT)
+    run(tiny(epochs=1), tmp_path)
+    with pytest.raises(NonFiniteError):
+        run(tiny(epochs=1, lr=1e30), tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_metrics_are_those_of_the_model(tmp_path):
+    found = run(tiny(), tmp_path)
+    row = found.metrics()[-1]
+    test = found.dataset("test")
+    logits = found.model()(test.normalized())
+    assert row["test_nll"] == pytest.approx(F.cross_entropy(logits.double(), test.targets).item(), rel=1e-6)
+    assert row["test_error"] == pytest.approx((logits.argmax(1) != test.targets).double().mean().item(), abs=1e-12)
+    assert [r["epoch"] for r in found.metrics()] == [1, 2, 3]
+    assert [r["step"] for r in found.metrics()] == [4, 8, 12]
+    evaluation = found.objective("test").evaluate()
+    assert evaluation.loss == pytest.approx(row["test_nll"], rel=1e-6)
+    assert evaluation.accuracy == pytest.approx(1 - row["test_error"], abs=1e-12)
+
+
+def test_the_training_loss_is_that_of_the_clean_weights(tmp_path):
+    """One step of one batch: its logged loss is the initial model's, for the methods that begin at clean weights."""
+    for method in ("sgd", "sam", "amp"):
+        options = {} if method == "sgd" else {"rho": 5.0} if method == "sam" else {"epsilon": 5.0}
+        found = run(tiny(optimizer=method, epochs=1, batch_size=100, **options), tmp_path)
+        data = found.dataset("train")
+        expected = F.cross_entropy(found.model(0)(data.normalized()), data.targets).item()
+        assert found.metrics()[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_finished_run_is_returned_and_a_new_one_keeps_the_old(tmp_path):
+    config = tiny(epochs=1)
+    first = run(config, tmp_path)
+    stamp = (first.path / "status.json").stat().st_mtime_ns
+    assert run(config, tmp_path).path == first.path
+    assert (first.path / "status.json").stat().st_mtime_ns == stamp
+    again = run(config, tmp_path, resume="never")
+    assert again.weights_checksum() == first.weights_checksum()
+    assert (tmp_path / f"{config.folder_name}.before-1" / "config.json").is_file()
+    with pytest.raises(StorageError, match="no run"):
+        run(tiny(seed=9), tmp_path, resume="must")
+    with pytest.raises(ConfigError, match="resume is out of range"):
+        run(config, tmp_path, resume="maybe")
+
+
+def test_checkpoints_kept_are_the_first_the_last_two_and_the_asked_for(tmp_path):
+    found = run(tiny(epochs=6, keep_every=2), tmp_path)
+    assert [step for step, _ in found.checkpoints()] == [0, 8, 16, 20, 24]
+    with pytest.raises(StorageError, match="no checkpoint of step 5"):
+        found.model(5)
+
+
+def test_a_damaged_newest_checkpoint_costs_one_epoch_only(tmp_path):
+    config = tiny()
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", stop=stop_after(10))
+    _, path = Run.load(tmp_path / "cut" / config.folder_name).checkpoints()[-1]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.warns(UserWarning, match="step_00000010"):
+        resumed = run(config, tmp_path / "cut")
+    assert state(resumed) == state(whole)
+
+
+def test_a_loss_that_explodes_stops_the_run_and_saves_no_nan(tmp_path):
+    config = tiny(lr=1e30)
+    with pytest.raises(NonFiniteError, match=r"NaN or infinite.*learning rate.*last good checkpoint"):
+        run(config, tmp_path)
+    found = Run.load(tmp_path / config.folder_name)
+    assert found.status == "failed"
+    for step, _ in found.checkpoints():
+        assert all(torch.isfinite(t).all() for t in found.checkpoint(step).model.values())
+
+
+def test_wrong_settings_leave_no_folder(tmp_path):
+    for changes, error in (
+        ({"dataset": "digit"}, (ConfigError, DataError)),
+        ({"model": "smalcnn"}, (ConfigError, ModelError)),
+        ({"model": "resnet18", "dataset": "mnist1d", "model_options": {}}, ModelError),
+        ({"model_options": {"hiden": [8]}}, ConfigError),
+        ({"device": "cuda:99"}, ConfigError),
+    ):
+        with pytest.raises(error):
+            run(tiny(**changes), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists() or list((tmp_path / "runs").iterdir()) == []
+
+
+def test_two_processes_cannot_train_one_run(tmp_path):
+    config = tiny()
+    with FolderLock(tmp_path / config.folder_name), pytest.raises(LockedError, match="Another process"):
+        run(config, tmp_path)
+
+
+def test_changed_settings_are_noticed(tmp_path):
+    found = run(tiny(epochs=1), tmp_path)
+    settings = json.loads((found.path / "config.json").read_text())
+    (found.path / "config.json").write_text(json.dumps({**settings, "lr": 0.07}))
+    with pytest.raises(MismatchError, match="was changed"):
+        Run.load(found.path)
+    with pytest.raises(StorageError, match="holds no run"):
+        Run.load(tmp_path)
+
+
+def test_an_objective_of_a_run_is_a_fixed_subset(tmp_path):
+    found = run(tiny(epochs=1, label_noise=0.5), tmp_path)
+    first, second = found.objective(limit=30), found.objective(limit=30)
+    assert first.examples == 30
+    assert first.evaluate() == second.evaluate()
+    assert torch.equal(first.targets, second.targets)
+    with pytest.raises(ConfigError, match="limit is out of range"):
+        found.objective(limit=1000)
+
+
+COMMAND = [sys.executable, "-m", "landscape.cli", "train", "--dataset", "digits", "--model", "smallcnn", "--optimizer", "sam"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_by_a_signal_and_started_again(tmp_path, how):
+    """The command itself, stopped in three ways; fewer and smaller epochs than its defaults, to stay quick."""
+    words = [*COMMAND, "--rho", "0.05", "--seed", "1", "--limit", "200", "--epochs", "30", "--quiet"]
+    whole = subprocess.run([*words, "--root", str(tmp_path / "whole")], capture_output=True, text=True, check=True)
+    process = subprocess.Popen([*words, "--root", str(tmp_path / "cut")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list((tmp_path / "cut").glob("*/checkpoints/step_*"))) < 2:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how], errors
+    if how == signal.SIGINT:
+        assert b"interrupted" in errors
+    again = subprocess.run([*words, "--root", str(tmp_path / "cut")], capture_output=True, text=True, check=True)
+    line = [text for text in whole.stdout.splitlines() if "sha256" in text]
+    assert line
+    assert line[0] in again.stdout.splitlines()
+    logs = [path.read_text() for path in (tmp_path / "cut").glob("*/log.txt")]
+    assert "resumed at step" in logs[0]
+    assert os.listdir(tmp_path / "cut")
