@@ -130,8 +130,15 @@ class Objective:
         return self._data.batches()
 
     def weights(self) -> Tensor:
-        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on the objective's device."""
+        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
         return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
+
+    def snapshot(self) -> Objective:
+        """Return the same objective of a copy of the model as it is now: what happens to the model passes it by."""
+        twin = copy.copy(self)
+        _, twin.model = self._make_replica(self.model)
+        twin._flat, twin._replica = self._make_replica(twin.model)
+        return twin
 
     def refresh(self) -> None:
         """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
@@ -306,7 +313,9 @@ class Objective:
             MismatchError: Not a tensor of shape (P,).
         """
         if not isinstance(vector, Tensor):
-            raise MismatchError("A weight vector is no tensor.", expected=f"a tensor of shape ({self.size},)", got=type(vector))
+            raise MismatchError(
+                "A weight vector is no tensor.", expected=f"a tensor of shape ({self.size},)", got=type(vector)
+            )
         self.layout.check(vector)
         return vector.to(device=self.device, dtype=self.dtype)
 
@@ -328,6 +337,11 @@ class Objective:
                 fix="Use nn.Dropout (off in evaluation mode) rather than F.dropout(x), and no random layers.",
             )
 
+    def _fixed_checksum(self) -> str:
+        """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
+        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+        return sha256_arrays({name: t.detach().cpu().numpy() for name, t in tensors if name not in self._moving})
+
     def provenance(self) -> dict[str, Any]:
         """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
         weights = self.weights().cpu().numpy()
@@ -336,6 +350,7 @@ class Objective:
             "parameters": self.size,
             "layout": self.layout.fingerprint,
             "weights_sha256": sha256_arrays({"weights": weights}),
+            "fixed_sha256": self._fixed_checksum(),
             "data": self._data.name,
             "data_sha256": self._data.checksum(),
             "examples": self.examples,

@@ -90,9 +90,12 @@ def take_snapshot(model: nn.Module) -> Snapshot:
     tensors |= {f"buffer {name}": buffer for name, buffer in model.named_buffers()}
     tensors |= {f"gradient {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     numpy_state = np.random.get_state(legacy=False)
+    inner = numpy_state["state"]
     surroundings = {
         "Python's RNG": random.getstate(),
-        "NumPy's RNG": repr(numpy_state | {"state": {k: np.asarray(v).tolist() for k, v in numpy_state["state"].items()}}),
+        "NumPy's RNG": repr(
+            numpy_state | {"state": {k: np.asarray(v).tolist() for k, v in numpy_state["state"].items()}}
+        ),
         "torch's RNG": _bits(torch.get_rng_state()),
         "CUDA's RNG": [_bits(s) for s in torch.cuda.get_rng_state_all()] if torch.cuda.is_initialized() else [],
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
@@ -102,7 +105,9 @@ def take_snapshot(model: nn.Module) -> Snapshot:
     }
     return Snapshot(
         tensors={name: _bits(tensor) for name, tensor in tensors.items()},
-        layouts={name: (tensor.dtype, tensor.shape, tensor.stride(), tensor.device) for name, tensor in tensors.items()},
+        layouts={
+            name: (tensor.dtype, tensor.shape, tensor.stride(), tensor.device) for name, tensor in tensors.items()
+        },
         identities={name: tensor.data_ptr() for name, tensor in tensors.items()},
         modes={name: module.training for name, module in model.named_modules()},
         requires_grad={name: parameter.requires_grad for name, parameter in model.named_parameters()},

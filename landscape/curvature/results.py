@@ -41,7 +41,7 @@ class Eigenpairs:
     Attributes:
         values: (k,) float64, in the order asked for: descending for "LA", ascending for "SA", by size for "LM".
         vectors: (P, k) of unit norm, on the operator's device and in its dtype; the largest entry of each is positive.
-        residuals: (k,) float64, the norms ``||H v - value * v||``: an eigenvalue lies within that distance of the value.
+        residuals: (k,) float64, the norms ``||H v - value * v||``: some eigenvalue lies that close to the value.
         matvecs: How many products with the matrix were used.
         converged: (k,) bool.
     """

@@ -10,7 +10,7 @@ import torch
 from landscape.datasets.dataset import Dataset
 from landscape.datasets.files import ensure_files
 from landscape.datasets.folder import folder_source
-from landscape.datasets.noise import noisy_inputs, noisy_labels
+from landscape.datasets.noise import Noise, noisy_inputs, noisy_labels
 from landscape.datasets.registry import DATASETS, ELSEWHERE
 from landscape.datasets.selection import choose_examples
 from landscape.datasets.source import Request, Source
@@ -68,28 +68,34 @@ def load_dataset(
     """
     if split not in ("train", "test"):
         raise unknown_name("split", split, ("train", "test"))
-    request = Request(
-        name=name, split=split, root=Path(root or DEFAULT_ROOT), image_size=_size(image_size), progress=progress
-    )
+    size = _size(image_size)
+    noise = Noise(labels=label_noise, kind=noise_kind, pixels=pixel_noise)
+    request = Request(name=name, split=split, root=Path(root or DEFAULT_ROOT), image_size=size, progress=progress)
     source = _open(request, download)
     chosen = choose_examples(source.labels, limit, balanced=balanced, seed=seed)
+    return _assemble(request, source, chosen, noise, seed).to(device)
+
+
+def _assemble(request: Request, source: Source, chosen: np.ndarray, noise: Noise, seed: int) -> Dataset:
+    """Read the chosen examples, and add noise to those of the training split."""
+    classes, clean = len(source.class_names), torch.from_numpy(source.labels)
     _check_classes(request, source)
-    clean = torch.from_numpy(source.labels)
-    noise = (label_noise, pixel_noise) if split == "train" else (0.0, 0.0)
-    noisy = noisy_labels(clean, len(source.class_names), noise[0], kind=noise_kind, seed=seed)
-    inputs = _resized(torch.from_numpy(source.read(chosen)), request)
+    inputs, targets = _resized(torch.from_numpy(source.read(chosen)), request), clean
+    if request.split == "train":
+        inputs = noisy_inputs(inputs, noise.pixels, positions=chosen.tolist(), seed=seed)
+        targets = noisy_labels(clean, classes, noise.labels, kind=noise.kind, seed=seed)
     statistics = source.statistics()
     return Dataset(
-        name=name,
-        split=split,
-        inputs=noisy_inputs(inputs, noise[1], positions=chosen.tolist(), seed=seed),
-        targets=noisy[chosen],
-        classes=len(source.class_names),
+        name=request.name,
+        split=request.split,
+        inputs=inputs,
+        targets=targets[chosen],
+        classes=classes,
         class_names=source.class_names,
         mean=statistics.mean,
         std=statistics.std,
         clean_targets=clean[chosen],
-    ).to(device)
+    )
 
 
 def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

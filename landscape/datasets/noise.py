@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,6 +14,35 @@ NOISE_KINDS = {
     "uniform": "the new label is uniform over all K classes, the true one included",
     "uniform-other": "the new label is uniform over the K - 1 other classes, never the true one",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How much noise a training split gets, checked.
+
+    Args:
+        labels: Probability in [0, 1] of a random label.
+        kind: A key of :data:`NOISE_KINDS`.
+        pixels: Standard deviation of the noise on inputs, at least 0.
+
+    Raises:
+        ConfigError: A value is out of range, or the kind is unknown.
+    """
+
+    labels: float = 0.0
+    kind: str = "uniform"
+    pixels: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not 0 <= self.labels <= 1:
+            raise ConfigError("The label noise is out of range.", expected="a probability in [0, 1]", got=self.labels)
+        if self.kind not in NOISE_KINDS:
+            raise unknown_name("kind of label noise", self.kind, NOISE_KINDS)
+        if not 0 <= self.pixels < float("inf"):
+            raise ConfigError(
+                "The pixel noise is out of range.", expected="a standard deviation of 0 or more", got=self.pixels
+            )
 
 
 def noisy_labels(
@@ -45,10 +75,7 @@ def noisy_labels(
     References:
         Bisla, Wang, Choromanska: Low-Pass Filtering SGD for Recovering Flat Optima, AISTATS 2022 (noise sweeps).
     """
-    if not 0 <= probability <= 1:
-        raise ConfigError("The label noise is out of range.", expected="a probability in [0, 1]", got=probability)
-    if kind not in NOISE_KINDS:
-        raise unknown_name("kind of label noise", kind, NOISE_KINDS)
+    Noise(labels=probability, kind=kind)
     if kind == "uniform-other" and classes < 2:
         raise ConfigError("There is no other class to flip to.", expected="2 classes or more", got=classes)
     source = generator(seed, "label-noise")
@@ -84,9 +111,7 @@ def noisy_inputs(inputs: torch.Tensor, std: float, *, positions: Sequence[int], 
         >>> noisy_inputs(torch.zeros(1, 1, 2), 0.5, positions=[7]).shape
         torch.Size([1, 1, 2])
     """
-    if not 0 <= std < float("inf"):
-        raise ConfigError("The pixel noise is out of range.", expected="a standard deviation of 0 or more", got=std)
-    if std == 0:
+    if Noise(pixels=std).pixels == 0:
         return inputs
     noisy = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.clone()
     for row, position in zip(noisy, positions, strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from landscape.errors import unknown_name
+from landscape.plotting.scale import Scale, common_scale
 from landscape.plotting.style import Style
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Chart:
     share_y: bool = False
     band: str = ""
     legend: bool = True
-    row_height: int = 380
+    row_height: int = 360
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -105,6 +107,7 @@ def draw(chart: Chart, backend: str) -> go.Figure | matplotlib.figure.Figure:
         ConfigError: The backend is unknown.
     """
     check_backend(backend)
+    chart = _with_common_range(chart)
     if backend == "plotly":
         from landscape.plotting import chart_plotly
 
@@ -114,13 +117,33 @@ def draw(chart: Chart, backend: str) -> go.Figure | matplotlib.figure.Figure:
     return chart_matplotlib.render(chart)
 
 
+def _with_common_range(chart: Chart) -> Chart:
+    """Give panels that share a log axis one range."""
+    if not (chart.share_y and chart.panels[0].log_y and chart.panels[0].y_range is None):
+        return chart
+    every = replace(chart.panels[0], series=tuple(series for panel in chart.panels for series in panel.series))
+    scale = log_scale(every, "y")
+    limits = (10**scale.low, 10**scale.high)
+    return replace(chart, panels=tuple(replace(panel, y_range=limits) for panel in chart.panels))
+
+
 def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return x, lower and upper of a series' band, each (M,), without the points that have no finite value."""
+    """Return x, lower and upper of a series' band, each (N,), NaN where there is no finite value; None without a band."""
     if series.error is None or not np.any(np.nan_to_num(series.error) > 0):
         return None
     lower, upper = series.y - series.error, series.y + series.error
     if log:
         positive = series.y[series.y > 0]
         lower = np.maximum(lower, 0.1 * positive.min() if positive.size else np.nan)
-    keep = np.isfinite(lower) & np.isfinite(upper) & np.isfinite(series.x)
-    return series.x[keep], lower[keep], upper[keep]
+    lost = ~(np.isfinite(lower) & np.isfinite(upper) & np.isfinite(series.x))
+    return series.x, np.where(lost, np.nan, lower), np.where(lost, np.nan, upper)
+
+
+def log_scale(panel: Axes, axis: Literal["x", "y"]) -> Scale:
+    """Choose the range of a log axis, with a margin, from the panel's range or its values."""
+    limits = panel.x_range if axis == "x" else panel.y_range
+    if limits is not None:
+        return Scale(log=True, clip=None, low=math.log10(limits[0]), high=math.log10(limits[1]))
+    found = common_scale([getattr(series, axis) for series in panel.series], log=True)
+    pad = 0.05 * (found.high - found.low)
+    return replace(found, low=found.low - pad, high=found.high + pad)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale
 from landscape.plotting.matplotlib_base import GRAY, LABEL, new_figure, plain_axes
 from landscape.plotting.style import MATPLOTLIB_DASHES, MATPLOTLIB_MARKERS
 
@@ -84,18 +84,24 @@ def _marks(axes: Any, panel: Axes) -> None:
 def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
     plain_axes(axes)
     wrap = int(room * 12)
-    axes.set_title("\n".join(textwrap.wrap(panel.title, wrap)), fontsize=LABEL + 0.5)
+    title = [line for part in panel.title.splitlines() for line in textwrap.wrap(part, wrap)]
+    axes.set_title("\n".join(title), fontsize=LABEL + 0.5)
     axes.set_xlabel("\n".join(textwrap.wrap(panel.x_label, wrap)), fontsize=LABEL)
     if show_y:
         axes.set_ylabel(panel.y_label, fontsize=LABEL)
-    if panel.log_x:
-        axes.set_xscale("log")
-    if panel.log_y and any(np.any(series.y > 0) for series in panel.series):
-        axes.set_yscale("log")
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
         axes.set_ylim(*panel.y_range)
+    if not panel.log_x:
+        axes.locator_params(axis="x", nbins=max(4, int(room * 1.7)))
+    for name, log, axis in (("x", panel.log_x, axes.xaxis), ("y", panel.log_y, axes.yaxis)):
+        if log:
+            scale = log_scale(panel, name)
+            values, texts = scale.ticks(6 if name == "y" else 4)
+            axes.set(**{f"{name}scale": "log", f"{name}lim": (10**scale.low, 10**scale.high)})
+            axis.set_ticks([10.0**v for v in values], labels=texts)
+            axis.set_ticks([], minor=True)
     if panel.y_names is not None:
         axes.set_yticks(range(len(panel.y_names)), panel.y_names)
         axes.set_ylim(len(panel.y_names) - 0.5, -0.5)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits
-from landscape.plotting.plotly_base import AXIS, dress
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale
+from landscape.plotting.plotly_base import AXIS, dress, legend_below, wrapped
 from landscape.plotting.style import INK, translucent
 
 if TYPE_CHECKING:
@@ -20,14 +20,16 @@ def render(chart: Chart) -> go.Figure:
     from plotly.subplots import make_subplots
 
     rows, columns = chart.grid
-    titled = any(panel.title for panel in chart.panels)
+    titles = [wrapped(panel.title, columns) for panel in chart.panels]
+    titled = any(titles)
+    lines = max(title.count("<br>") for title in titles) + 1
     figure = make_subplots(
         rows=rows,
         cols=columns,
         shared_yaxes=chart.share_y,
-        subplot_titles=[panel.title for panel in chart.panels] if titled else None,
+        subplot_titles=titles if titled else None,
         horizontal_spacing=(0.05 if chart.share_y else 0.11) if columns > 1 else 0.0,
-        vertical_spacing=0.3 / rows if rows > 1 else 0.0,
+        vertical_spacing=min(0.4, (90 + 18 * lines) / (chart.row_height * rows)) if rows > 1 else 0.0,
     )
     seen: set[str] = set()
     for index, panel in enumerate(chart.panels):
@@ -38,9 +40,13 @@ def render(chart: Chart) -> go.Figure:
             figure.add_trace(_curve(series, panel, chart.legend and series.name not in seen), **where)
             seen.add(series.name)
         _add_marks(figure, panel, where)
-        _set_axes(figure, panel, where, show_y=not chart.share_y or where["col"] == 1)
+        _set_axes(figure, panel, where, columns, show_y=not chart.share_y or where["col"] == 1)
+    names = [*dict.fromkeys(name for name in seen if name and chart.legend), *[chart.band] * bool(chart.band)]
+    below = len(chart.panels) > 1
     if chart.band:
-        figure.add_trace(_band_key(chart.band), row=1, col=1)
+        key = chart.band if below else "<br>".join(textwrap.wrap(chart.band, 24))
+        figure.add_trace(_band_key(key), row=1, col=1)
+    legend, room = legend_below(names) if below and names else ({"font": {"size": 13}}, 0)
     figure.update_annotations(font={"size": 14})
     return dress(
         figure,
@@ -48,8 +54,9 @@ def render(chart: Chart) -> go.Figure:
         caption=chart.caption,
         height=chart.row_height * rows,
         description=chart.description,
-        extra_top=24 if titled else 0,
-        legend={"font": {"size": 13}, "tracegroupgap": 2},
+        extra_top=6 + 18 * lines if titled else 0,
+        extra_bottom=room,
+        legend={**legend, "tracegroupgap": 2},
         hovermode="closest",
     )
 
@@ -91,9 +98,13 @@ def _add_band(figure: go.Figure, series: Series, panel: Axes, where: dict[str, i
     if limits is None:
         return
     x, lower, upper = limits
+    xs, ys = [np.array([np.nan])], [np.array([np.nan])]
+    for run in np.ma.clump_unmasked(np.ma.masked_invalid(lower)):
+        xs += [x[run], x[run][::-1], x[run][:1], np.array([np.nan])]
+        ys += [upper[run], lower[run][::-1], upper[run][:1], np.array([np.nan])]
     band = go.Scatter(
-        x=np.concatenate([x, x[::-1]]),
-        y=np.concatenate([upper, lower[::-1]]),
+        x=np.concatenate(xs),
+        y=np.concatenate(ys),
         fill="toself",
         fillcolor=translucent(series.style.color, 0.2),
         line={"width": 0},
@@ -139,14 +150,19 @@ def _add_marks(figure: go.Figure, panel: Axes, where: dict[str, int]) -> None:
         figure.add_trace(rug, **where)
 
 
-def _set_axes(figure: go.Figure, panel: Axes, where: dict[str, int], *, show_y: bool) -> None:
-    x: dict[str, Any] = {**AXIS, "title": {"text": panel.x_label, "font": {"size": 14}}}
+def _set_axes(figure: go.Figure, panel: Axes, where: dict[str, int], columns: int, *, show_y: bool) -> None:
+    x: dict[str, Any] = {**AXIS, "title": {"text": wrapped(panel.x_label, columns), "font": {"size": 14}}}
     y: dict[str, Any] = {**AXIS, "title": {"text": panel.y_label if show_y else "", "font": {"size": 14}}}
-    for axis, log, limits in ((x, panel.log_x, panel.x_range), (y, panel.log_y, panel.y_range)):
+    for name, axis, log, limits in (("x", x, panel.log_x, panel.x_range), ("y", y, panel.log_y, panel.y_range)):
         if log:
-            axis |= {"type": "log", "exponentformat": "power", "dtick": None, "nticks": 8}
-        if limits is not None:
-            axis["range"] = [math.log10(v) for v in limits] if log else list(limits)
+            scale = log_scale(panel, name)
+            values, texts = scale.ticks(6 if name == "y" else 4)
+            axis |= {"type": "log", "tickvals": [10.0**v for v in values], "ticktext": texts}
+            axis["range"] = [scale.low, scale.high]
+        elif limits is not None:
+            axis["range"] = list(limits)
+        if name == "x" and not log:
+            axis["nticks"] = max(4, 12 // columns)
     if panel.y_names is not None:
         names = list(panel.y_names)
         y |= {"tickvals": list(range(len(names))), "ticktext": names, "zeroline": False,

@@ -174,12 +174,12 @@ def compare(
     panels = []
     for column, metric in enumerate(data.metrics):
         log = spans_decade(data.values[:, column])
-        end = {"low": ", lower is better", "high": ", higher is better", None: ""}[metric.better]
+        end = {"low": "\nlower is better", "high": "\nhigher is better", None: ""}[metric.better]
         series = tuple(
             Series(
                 name=label, x=data.values[row : row + 1, column], y=np.array([float(row)]), style=looks[label],
                 x_error=data.errors[row : row + 1, column] if np.isfinite(data.errors[row, column]) else None,
-                line=False, size=11,
+                line=False, size=9,
                 hover=(f"<b>{label}</b><br>{metric.name}: {cell(data.values[row, column], data.errors[row, column])}"
                        f" {metric.unit}",),
             )

@@ -23,11 +23,11 @@ RADIUS = "radius of the perturbation ‖δ‖₂ (L2 norm over all weights)"
 BAND = "band: ± 1 standard error"
 
 CURVES = {
-    "train_loss": ("training loss", "training loss (cross-entropy, nats)"),
-    "test_loss": ("test loss", "test loss (cross-entropy, nats)"),
-    "test_nll": ("test NLL", "test negative log-likelihood (nats)"),
-    "train_error": ("training error", "training error (%)"),
-    "test_error": ("test error", "test error (%)"),
+    "train_loss": ("training loss", "cross-entropy (nats)"),
+    "test_loss": ("test loss", "cross-entropy (nats)"),
+    "test_nll": ("test NLL", "negative log-likelihood (nats)"),
+    "train_error": ("training error", "error (%)"),
+    "test_error": ("test error", "error (%)"),
     "test_ece": ("calibration error", "expected calibration error (%)"),
     "lr": ("learning rate", "learning rate"),
     "seconds": ("time", "time (s)"),

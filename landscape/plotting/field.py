@@ -128,6 +128,7 @@ def prepare(
     title: str | None,
     loss_name: str,
     columns: int,
+    bare_axes: bool,
 ) -> Fields:
     """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments.
 
@@ -143,11 +144,12 @@ def prepare(
     first = next(iter(named.values()))
     many = len(fields) > 1
     default = "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
+    unit = direction_label("α and β", first.directions, 0) + ". " if bare_axes or many else ""
     return Fields(
         fields=fields,
         scale=scale,
         title=title if title is not None else default,
-        caption=_caption(fields, scale, many),
+        caption=_caption(fields, scale, many, unit),
         x_label=direction_label("α", first.directions, 0),
         y_label=direction_label("β", first.directions, 1),
         z_label=loss_name + (", log scale" if scale.log else ""),
@@ -203,7 +205,7 @@ def _at_center(alphas: np.ndarray, betas: np.ndarray, z: np.ndarray) -> float:
     return float(z[i[0], j[0]]) if len(i) and len(j) else math.nan
 
 
-def _caption(fields: tuple[Field, ...], scale: Scale, many: bool) -> str:
+def _caption(fields: tuple[Field, ...], scale: Scale, many: bool, unit: str) -> str:
     said = ["All panels share the axes and the color scale." if many else "", "Colors and heights are log10 of the loss."]
     if not scale.log:
         said[1] = "Colors and heights are linear in the loss."
@@ -218,4 +220,4 @@ def _caption(fields: tuple[Field, ...], scale: Scale, many: bool) -> str:
         if counts:
             where = ", ".join(f"{name} {count}" for name, count in counts.items() if name)
             said.append(f"{plural(sum(counts.values()), 'point')} {meaning}{f' ({where})' if where else ''}: gaps.")
-    return " ".join(part for part in said if part)
+    return unit + " ".join(part for part in said if part)

@@ -83,7 +83,6 @@ def _scene(axes: Any, field: Field, fields: Fields) -> None:
     axes.set(xlim=fields.x_range, ylim=fields.y_range, zlim=(fields.scale.low, fields.scale.high))
     axes.set_xlabel("α", fontsize=LABEL + 1)
     axes.set_ylabel("β", fontsize=LABEL + 1)
-    axes.set_zlabel("loss", fontsize=LABEL, labelpad=6)
     axes.set_zticks(values, texts)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, prune="both"))

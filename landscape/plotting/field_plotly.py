@@ -116,11 +116,11 @@ def _scene(fields: Fields, *, small: bool) -> dict[str, Any]:
     return {
         "xaxis": {**base, "title": {"text": "α", "font": {"size": 15}}, "range": list(fields.x_range), "nticks": 5},
         "yaxis": {**base, "title": {"text": "β", "font": {"size": 15}}, "range": list(fields.y_range), "nticks": 5},
-        "zaxis": {**base, "title": {"text": "loss", "font": {"size": 14}}, "tickvals": values, "ticktext": texts,
+        "zaxis": {**base, "title": {"text": "" if small else "loss", "font": {"size": 14}}, "tickvals": values, "ticktext": texts,
                   "range": [fields.scale.low - 0.02 * span, fields.scale.high + 0.02 * span]},
         "aspectmode": "cube",
-        "camera": {"eye": {"x": 1.75, "y": -1.95, "z": 1.15} if small else {"x": 1.4, "y": -1.55, "z": 0.9},
-                   "center": {"x": 0, "y": 0, "z": -0.12}},
+        "camera": {"eye": {"x": 1.6, "y": -1.8, "z": 1.3} if small else {"x": 1.35, "y": -1.5, "z": 1.05},
+                   "center": {"x": 0, "y": 0, "z": -0.18}},
     }
 
 
@@ -140,7 +140,8 @@ def contour(fields: Fields) -> go.Figure:
     hatched = False
     for index, field in enumerate(fields.fields):
         where = {"row": index // columns + 1, "col": index % columns + 1}
-        figure.add_trace(_map(field, fields), **where)
+        for trace in _map(field, fields):
+            figure.add_trace(trace, **where)
         if field.gaps:
             figure.add_trace(_gaps(field, legend=not hatched), **where)
             hatched = True
@@ -162,25 +163,23 @@ def contour(fields: Fields) -> go.Figure:
     )
 
 
-def _map(field: Field, fields: Fields) -> go.Contour:
+def _map(field: Field, fields: Fields) -> list[go.Contour | go.Heatmap]:
     import plotly.graph_objects as go
 
     size = (fields.scale.high - fields.scale.low) / _LEVELS
-    return go.Contour(
-        x=field.x,
-        y=field.y,
-        z=field.z,
-        coloraxis="coloraxis",
-        autocontour=False,
-        contours={"coloring": "heatmap", "start": fields.scale.low + size, "end": fields.scale.high - size,
-                  "size": size},
-        line={"color": "rgba(255,255,255,0.5)", "width": 0.8},
-        text=field.hover,
-        hovertemplate="α = %{x:.4g}<br>β = %{y:.4g}<br>%{text}<extra>" + field.name + "</extra>",
-        connectgaps=False,
-        name=field.name or "loss",
-        showlegend=False,
-    )
+    common = {
+        "x": field.x, "y": field.y, "z": field.z, "coloraxis": "coloraxis", "name": field.name or "loss",
+        "showlegend": False, "connectgaps": False,
+    }
+    hover = {"text": field.hover, "hovertemplate": f"α = %{{x:.4g}}<br>β = %{{y:.4g}}<br>%{{text}}<extra>{field.name}</extra>"}
+    levels = {"start": fields.scale.low + size, "end": fields.scale.high - size, "size": size}
+    line = {"color": "rgba(255,255,255,0.5)", "width": 0.8}
+    if not field.gaps:
+        return [go.Contour(**common, **hover, autocontour=False, line=line, contours={"coloring": "heatmap", **levels})]
+    return [  # contours blank out a gap's neighbors too, a heat map does not
+        go.Heatmap(**common, **hover),
+        go.Contour(**common, autocontour=False, line=line, contours={"coloring": "none", **levels}, hoverinfo="skip"),
+    ]
 
 
 def _gaps(field: Field, *, legend: bool) -> go.Scatter:
@@ -222,7 +221,7 @@ def _plane_axes(figure: go.Figure, fields: Fields, where: dict[str, int]) -> Non
     x_title = fields.x_label if single else "α"
     y_title = fields.y_label if single else "β" * (where["col"] == 1)
     style = {**AXIS, "zeroline": False, "showgrid": False, "constrain": "domain"}
-    figure.update_xaxes({**style, "range": list(fields.x_range), "title": {"text": x_title}}, **where)
-    figure.update_yaxes({**style, "range": list(fields.y_range), "title": {"text": y_title}}, **where)
+    figure.update_xaxes({**style, "range": list(fields.x_range), "title": {"text": x_title, "font": {"size": 14}}}, **where)
+    figure.update_yaxes({**style, "range": list(fields.y_range), "title": {"text": y_title, "font": {"size": 14}}}, **where)
     name = figure.get_subplot(where["row"], where["col"]).xaxis.plotly_name.replace("axis", "")
     figure.update_yaxes(scaleanchor=name, row=where["row"], col=where["col"])

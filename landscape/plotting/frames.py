@@ -42,6 +42,9 @@ def slider_figure(figures: Mapping[str, go.Figure], *, name: str, start: str | N
         frames.append(_frame(stop, figure, figures))
     base.frames = frames
     base.update_layout(sliders=[_slider(stops, name, start)])
+    tops = [figure.layout.margin.t or 0 for figure in figures.values()]
+    extra = max(tops) - (base.layout.margin.t or 0)
+    base.update_layout(margin_t=max(tops), height=(base.layout.height or 450) + extra)
     _make_room(base)
     return base
 

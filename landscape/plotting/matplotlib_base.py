@@ -28,7 +28,7 @@ def new_figure(width: float, height: float, *, title: str, caption: str, descrip
     """
     from matplotlib.figure import Figure
 
-    lines = textwrap.wrap(caption, int(width * 12.5))
+    lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, int(width * 12.5))]
     titles = textwrap.wrap(title, int(width * 8.5))
     header = 0.12 + 0.25 * len(titles) + 0.19 * len(lines) + 0.08
     figure = Figure(figsize=(width, height + header), layout="constrained", dpi=110)

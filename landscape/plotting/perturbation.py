@@ -109,13 +109,19 @@ def perturbation(
 
 
 def _words(view: PerturbationView) -> str:
-    labels = [view.selected] if view.selected else view.labels
-    many = len(view.loss) > 1
-    said = []
-    for kind in view.loss:
-        head = f"{KIND_NAMES.get(kind, kind)}: " if many else ""
-        said.append(head + "; ".join(view.words(kind, label) for label in labels if label in view.loss[kind]) + ".")
-    return " ".join(said)
+    if view.selected is not None:
+        kinds = [kind for kind in view.loss if view.selected in view.loss[kind]]
+        return "\n".join(f"{KIND_NAMES.get(kind, kind)}: {view.words(kind, view.selected)}." for kind in kinds)
+    lines = ["Loss at this radius, and in brackets its ratio to the loss of the trained weights:"]
+    for kind, curves in view.loss.items():
+        found = "; ".join(f"{label} {_brief(curve, view.index)}" for label, curve in curves.items())
+        lines.append(f"{KIND_NAMES.get(kind, kind).split(':')[0]}: {found}.")
+    return "\n".join(lines)
+
+
+def _brief(curve: np.ndarray, index: int) -> str:
+    now, base = float(curve[index]), float(curve[0])
+    return f"{now:.3g} (×{now / base:.3g})" if base > 0 else f"{now:.3g}"
 
 
 def _curves(view: PerturbationView, kind: str, looks: Mapping[str, Any]) -> list[Series]:

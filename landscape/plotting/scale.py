@@ -54,19 +54,37 @@ class Scale:
             step = nice_step((self.high - self.low) / max(most - 1, 1))
             first = math.ceil(self.low / step - 1e-9)
             values = [step * i for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
-            return values, [f"{value:.6g}" for value in values]
+            return values, [tick_text(value) for value in values]
         for digits in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
             values = self._log_values(digits)
             if len(values) <= most:
                 break
         else:
             values = values[:: math.ceil(len(values) / most)]
-        return [math.log10(value) for value in values], [f"{value:.6g}" for value in values]
+        return [math.log10(value) for value in values], [tick_text(value) for value in values]
 
     def _log_values(self, digits: tuple[float, ...]) -> list[float]:
         decades = range(math.floor(self.low), math.ceil(self.high) + 1)
         values = [digit * 10.0**decade for decade in decades for digit in digits]
         return [value for value in values if self.low - 1e-9 <= math.log10(value) <= self.high + 1e-9]
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def tick_text(value: float) -> str:
+    """Write a tick's value: plain from 0.001 to 10000, else with a power of ten.
+
+    Example:
+        >>> tick_text(0.05), tick_text(3e-5), tick_text(1e6)
+        ('0.05', '3·10⁻⁵', '10⁶')
+    """
+    if value == 0 or 0.999e-3 <= abs(value) < 2e4:
+        return f"{value:.6g}".replace("-", "−")
+    mantissa, exponent = f"{value:.3e}".split("e")
+    power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+    digits = f"{float(mantissa):g}".replace("-", "−")
+    return power if digits == "1" else f"{digits}·{power}"
 
 
 def nice_step(rough: float) -> float:

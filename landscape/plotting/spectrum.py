@@ -66,7 +66,7 @@ def density(
     axes = Axes(
         series=series,
         x_label="eigenvalue λ of the Hessian (loss per squared weight)",
-        y_label="density (fraction of eigenvalues per unit of λ" + (", log scale)" if log else ")"),
+        y_label="density (fraction per unit of λ)" + (", log scale" if log else ""),
         log_y=log and peak > 0,
         y_range=(bottom, 2.0 * peak) if log and peak > 0 else None,
         x_range=_range(named, bottom),
@@ -112,5 +112,5 @@ def _caption(named: dict[str, Any], log: bool, floor: float) -> str:
     if len(probes) == 1 and len(shape := probes.pop()) == 2:
         said.append(f"Stochastic Lanczos quadrature with {plural(shape[0], 'probe')} of {plural(shape[1], 'step')}.")
     if log:
-        said.append(f"Cut at {floor:g} of the highest peak.")
+        said.append(f"The axis ends at {floor:g} of the highest peak.")
     return " ".join(said)

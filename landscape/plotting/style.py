@@ -57,8 +57,8 @@ _ALIASES = {"lpf": "lpfsgd", "adamw": "adam", "entropy": "entropysgd", "esgd": "
 
 KIND_NAMES = {
     "random": "random direction",
-    "sam": "SAM's direction (gradient)",
-    "amp": "AMP's direction (gradient, per tensor)",
+    "sam": "SAM: along the gradient",
+    "amp": "AMP: along each tensor's gradient",
 }
 """What the perturbations of a profile are called."""
 

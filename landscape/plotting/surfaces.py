@@ -51,7 +51,7 @@ def surface3d(
         Li, Xu, Taylor, Studer, Goldstein. Visualizing the loss landscape of neural nets. NeurIPS 2018.
     """
     check_backend(backend)
-    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns)
+    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns, bare_axes=True)
     if backend == "plotly":
         from landscape.plotting import field_plotly
 
@@ -93,7 +93,7 @@ def contour(
         MismatchError: A surface's loss does not fit its axes.
     """
     check_backend(backend)
-    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns)
+    fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns, bare_axes=False)
     if backend == "plotly":
         from landscape.plotting import field_plotly
 

@@ -1,1 +1,23 @@
 """Loss surfaces: directions, planes, their evaluation, and the results."""
+
+from landscape.surface.directions import Direction, direction_between, random_direction
+from landscape.surface.evaluate import evaluate_line, evaluate_surface
+from landscape.surface.perturbation import default_radii, perturbation_direction, perturbation_profile
+from landscape.surface.planes import Plane, random_plane
+from landscape.surface.results import Line, Profile, Surface
+
+__all__ = [
+    "Direction",
+    "Line",
+    "Plane",
+    "Profile",
+    "Surface",
+    "default_radii",
+    "direction_between",
+    "evaluate_line",
+    "evaluate_surface",
+    "perturbation_direction",
+    "perturbation_profile",
+    "random_direction",
+    "random_plane",
+]

@@ -39,7 +39,8 @@ class Line:
         MismatchError: The arrays do not fit together.
 
     Example:
-        >>> line = Line(alphas=[-1, 0, 1], loss=[1, 0, 1], accuracy=[0, 1, 0], status=[1, 1, 1], directions=({},), provenance={})
+        >>> values = {"loss": [1, 0, 1], "accuracy": [0, 1, 0], "status": [1, 1, 1]}
+        >>> line = Line(alphas=[-1, 0, 1], **values, directions=({},), provenance={})
         >>> line.center_loss, line.complete
         (0.0, True)
     """
@@ -161,7 +162,7 @@ class Surface:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Profile:
-    """The loss against the size of a perturbation: ``loss[kind][i] = L(w + radii[i] * d_kind)`` with ``||d_kind|| = 1``.
+    """The loss against the size of a perturbation: ``loss[kind][i] = L(w + radii[i] * d_kind)``, ``||d_kind|| = 1``.
 
     Attributes:
         kinds: The kinds of perturbation: "random", "sam", "amp".
@@ -175,7 +176,8 @@ class Profile:
         MismatchError: The arrays do not fit together.
 
     Example:
-        >>> profile = Profile(kinds=("sam",), radii=[0, 1], loss={"sam": [2, 3]}, stderr={"sam": [0, 0]}, base_loss=2.0, provenance={})
+        >>> curves = {"loss": {"sam": [2, 3]}, "stderr": {"sam": [0, 0]}}
+        >>> profile = Profile(kinds=("sam",), radii=[0, 1], **curves, base_loss=2.0, provenance={})
         >>> profile.loss["sam"].tolist()
         [2.0, 3.0]
     """
@@ -190,7 +192,9 @@ class Profile:
     def __post_init__(self) -> None:
         radii = frozen_array("radii", self.radii, (-1,))
         if set(self.kinds) != set(self.loss) or set(self.kinds) != set(self.stderr):
-            raise MismatchError("A profile's curves are not those of its kinds.", expected=self.kinds, got=tuple(self.loss))
+            raise MismatchError(
+                "A profile's curves are not those of its kinds.", expected=self.kinds, got=tuple(self.loss)
+            )
         loss, stderr = (
             {kind: frozen_array(f"{name}[{kind!r}]", curves[kind], radii.shape) for kind in self.kinds}
             for name, curves in (("loss", self.loss), ("stderr", self.stderr))

@@ -12,9 +12,7 @@ from landscape.errors import MismatchError
 from landscape.storage import safe_join
 
 pieces = st.sampled_from(["..", ".", "/", "\\", "\0", ":", "a", "C:", "~", "con", "\n", "\ud800", " ", "-"])
-parts = st.one_of(
-    st.text(st.characters(exclude_categories=[]), max_size=12), st.lists(pieces, max_size=6).map("".join)
-)
+parts = st.one_of(st.text(st.characters(exclude_categories=[]), max_size=12), st.lists(pieces, max_size=6).map("".join))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,171 @@
+"""One initialization, several optimizers: where did each of them land?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from landscape.curvature import Eigenpairs, Estimate, Hessian, SpectralDensity
+from landscape.objective import Objective
+from landscape.progress import progress_bar
+from landscape.sharpness import measure
+from landscape.storage import sha256_bytes
+from landscape.study.effort import Effort, choose_effort
+from landscape.surface import Profile, Surface, evaluate_surface, perturbation_profile, random_plane
+from landscape.training import Run, RunConfig
+
+LABELS = {"sgd": "SGD", "sam": "SAM", "asam": "ASAM", "amp": "AMP", "lpfsgd": "LPF-SGD"}
+
+
+def minima_configs(
+    base: RunConfig, *, rho: float = 0.05, rho_asam: float = 0.5, epsilon: float = 0.5, std: float = 5e-4
+) -> dict[str, RunConfig]:
+    """Return one run per method that differ in the optimizer only: same data, same noise, same initial weights.
+
+    Args:
+        base: All other settings; its optimizer must be the plain one, with no method's option set.
+        rho: SAM's radius; default of Foret et al. 2021.
+        rho_asam: ASAM's radius; default of Kwon et al. 2021.
+        epsilon: AMP's radius, per tensor; default of Zheng et al. 2021.
+        std: LPF-SGD's noise level; default of Bisla et al. 2022.
+
+    Returns:
+        Label to settings, SGD first.
+
+    Raises:
+        ConfigError: A radius is negative.
+
+    Example:
+        >>> list(minima_configs(RunConfig()))
+        ['SGD', 'SAM', 'ASAM', 'AMP', 'LPF-SGD']
+    """
+    own: dict[str, dict[str, Any]] = {
+        "sgd": {},
+        "sam": {"rho": rho},
+        "asam": {"rho": rho_asam},
+        "amp": {"epsilon": epsilon},
+        "lpfsgd": {"std": std},
+    }
+    return {LABELS[name]: base.replace(optimizer=name, **options) for name, options in own.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minimum:
+    """What was measured at the weights where one run ended.
+
+    Attributes:
+        run: The run.
+        objective: The training loss as a function of the weights: noisy labels included, no augmentation.
+        surface: The loss on a random filter-normalized plane.
+        eigenpairs: The largest Hessian eigenvalue and its vector.
+        trace: The Hessian's trace with its standard error.
+        density: The Hessian's spectral density.
+        profile: The loss against the radius of a perturbation.
+        lpf: The LPF measure with its standard error.
+    """
+
+    run: Run
+    objective: Objective
+    surface: Surface
+    eigenpairs: Eigenpairs
+    trace: Estimate
+    density: SpectralDensity
+    profile: Profile
+    lpf: Estimate
+
+    def row(self) -> dict[str, float | Estimate]:
+        """Return the numbers of the comparison, with standard errors where they are estimates.
+
+        The standard error of the test error is that of a binomial share over the test examples; it knows nothing of
+        other seeds.
+        """
+        rows = self.run.metrics()
+        last = rows[-1]
+        error, examples = last["test_error"], self.run.environment()["data"]["test"]
+        return {
+            "test_error": error,
+            "test_error_stderr": math.sqrt(error * (1 - error) / examples),
+            "test_nll": last["test_nll"],
+            "test_ece": last["test_ece"],
+            "top_eigenvalue": float(self.eigenpairs.values[0]),
+            "trace": self.trace,
+            "lpf": self.lpf,
+            "seconds_per_epoch": median(row["seconds"] for row in rows),
+        }
+
+
+def measure_minimum(run: Run, effort: Effort, *, extent: float = 1.0, seed: int = 0) -> Minimum:
+    """Measure the minimum where a run ended.
+
+    Args:
+        run: A finished run.
+        effort: Sizes of the analyses.
+        extent: Half-width of the surface's plane, in filter norms.
+        seed: Seed of the plane, the probes and the random perturbations: the same for runs that are compared.
+
+    Returns:
+        The measurements; the surface's points are kept in the run's folder and not computed twice.
+
+    Raises:
+        StorageError: The run has no checkpoint.
+        NonFiniteError: The loss at the minimum is NaN or infinite.
+    """
+    objective = run.objective("train", limit=effort.examples)
+    plane = random_plane(objective, seed=seed)
+    name = repr((run.weights_checksum(), objective.examples, extent, effort.points, seed, torch.get_num_threads()))
+    store = run.path / "surfaces" / sha256_bytes(name.encode())[:8]
+    surface = evaluate_surface(
+        objective, plane, extent=extent, points=(effort.points, effort.points), store=store, progress=False
+    )
+    hessian = Hessian(objective)
+    return Minimum(
+        run=run,
+        objective=objective,
+        surface=surface,
+        eigenpairs=hessian.top(1, seed=seed),
+        trace=hessian.trace(probes=effort.trace_probes, seed=seed),
+        density=hessian.density(probes=effort.density_probes, steps=effort.density_steps, seed=seed),
+        profile=perturbation_profile(objective, draws=effort.random_draws, seed=seed, progress=False),
+        lpf=measure(objective, ["lpf"], seed=seed)["lpf"],
+    )
+
+
+def measure_minima(
+    runs: Mapping[str, Run],
+    *,
+    seconds: float = 30.0,
+    effort: Effort | None = None,
+    extent: float = 1.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Minimum]:
+    """Measure several runs with one effort.
+
+    Args:
+        runs: Label to finished run.
+        seconds: Time for each run, from which the effort is chosen; see :func:`choose_effort`.
+        effort: The sizes themselves, in place of ``seconds``.
+        extent: Half-width of every surface's plane, in filter norms.
+        seed: Seed of planes, probes and perturbations.
+        progress: Say the sizes and show a progress bar.
+
+    Returns:
+        Label to measurements.
+    """
+    if effort is None:
+        first = next(iter(runs.values()))
+        examples = len(first.dataset("train"))
+        effort = choose_effort(first.objective("train", limit=min(256, examples)), examples=examples, seconds=seconds)
+    if progress:
+        print(f"Each network: {effort}.")
+    found = {}
+    with progress_bar(len(runs), desc="measure the minima", unit="network", enabled=progress) as bar:
+        for label, run in runs.items():
+            found[label] = measure_minimum(run, effort, extent=extent, seed=seed)
+            bar.update()
+    return found

@@ -1,0 +1,249 @@
+"""Evaluate the loss along a direction or on a plane."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import numpy as np
+
+from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.objective import Objective
+from landscape.progress import progress_bar
+from landscape.seeding import preserved_rng
+from landscape.surface import grid
+from landscape.surface.directions import Direction
+from landscape.surface.engine import Collector, Field, PlainEngine
+from landscape.surface.planes import Plane
+from landscape.surface.results import Line, Surface
+from landscape.surface.store import PointStore
+
+ENGINES = ("auto", "plain")
+Result = TypeVar("Result", Line, Surface)
+Store = str | os.PathLike[str] | None
+
+
+def evaluate_line(
+    objective: Objective,
+    direction: Direction,
+    *,
+    extent: grid.Extent = 1.0,
+    points: int = 51,
+    engine: str = "auto",
+    workers: int | str = "auto",
+    order: str = "coarse-to-fine",
+    store: Store = None,
+    on_update: Callable[[Line], None] | None = None,
+    progress: bool = True,
+) -> Line:
+    """Evaluate the loss along a direction: ``L(w + alpha * d)`` with w the model's present weights.
+
+    Args:
+        objective: What to evaluate. Its model is not changed.
+        direction: Where to go, (P,).
+        extent: alpha runs from ``-extent`` to ``extent``, in units of the direction's own length; or (low, high), for
+            example (0, 1) from one model to another.
+        points: How many points. Default 51: as in Li et al.'s figures. An odd number has the model itself in the
+            middle.
+        engine: See :func:`evaluate_surface`.
+        workers: See there.
+        order: See there.
+        store: See there.
+        on_update: See there; called with the line so far.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The line. NaN and infinite losses are kept, with status 2.
+
+    Raises:
+        ConfigError: An option is unknown or out of range.
+        MismatchError: The direction belongs to another model, or the store to something else.
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        StorageError: The store cannot be read or written.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False).double()
+        >>> model.weight.data.fill_(2.0).item()
+        2.0
+        >>> data = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
+        >>> objective = Objective(model, data, torch.nn.functional.mse_loss)
+        >>> ahead = Direction(vector=torch.ones(1).double(), kind="mine", norm="none")
+        >>> evaluate_line(objective, ahead, points=3, progress=False).loss.tolist()  # (2 + alpha)**2
+        [1.0, 4.0, 9.0]
+    """
+    alphas = grid.axis(extent, points)
+    if not isinstance(direction, Direction):
+        raise _not_a("direction", "random_direction(objective) or direction_between(a, b)", direction)
+    task = _Task(Line, objective, (direction,), {"alphas": alphas}, engine, workers, order)
+    return task.run(store, on_update, progress)
+
+
+def evaluate_surface(
+    objective: Objective,
+    plane: Plane,
+    *,
+    extent: grid.Extent = 1.0,
+    points: int | tuple[int, int] = (51, 51),
+    engine: str = "auto",
+    workers: int | str = "auto",
+    order: str = "coarse-to-fine",
+    store: Store = None,
+    on_update: Callable[[Surface], None] | None = None,
+    progress: bool = True,
+) -> Surface:
+    """Evaluate the loss on a plane: ``L(w + alpha * d1 + beta * d2)`` with w the model's present weights.
+
+    Every point is computed from w itself, so the result does not depend on the order, and its center equals
+    ``objective.evaluate().loss`` bit for bit.
+
+    Args:
+        objective: What to evaluate. Its model is not changed.
+        plane: Two directions, (P,) each.
+        extent: alpha and beta run from ``-extent`` to ``extent``, in units of the directions' own lengths; or
+            (low, high). Default 1.0: as in Li et al.'s figures.
+        points: (A, B), or one number for both. Default (51, 51): as in Li et al.'s figures. Odd numbers have the model
+            itself in the middle.
+        engine: "plain": a forward pass for each point. "auto": the fastest that agrees with it; today "plain".
+        workers: "auto" or 1: one point at a time, with torch's own threads.
+        order: "coarse-to-fine" shows the whole plane coarsely at first; "rows" goes through it. The result is the same.
+        store: A folder. Finished points are kept there, and a later call with the same objective, plane and grid
+            computes only what is missing; the result is the same, bit for bit.
+        on_update: Called with the surface so far, at most four times a second, and once at the end.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The surface. NaN and infinite losses are kept, with status 2.
+
+    Raises:
+        ConfigError: An option is unknown or out of range.
+        MismatchError: The plane belongs to another model, or the store to something else.
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        StorageError: The store cannot be read or written.
+        LockedError: Another process is writing the store.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> model.weight.data.fill_(0.0).sum().item()
+        0.0
+        >>> data = (torch.eye(2).double(), torch.zeros(2, 1).double())
+        >>> objective = Objective(model, data, torch.nn.functional.mse_loss)
+        >>> axes = [Direction(vector=vector, kind="mine", norm="none") for vector in torch.eye(2).double()]
+        >>> evaluate_surface(objective, Plane(*axes), points=3, progress=False).loss.tolist()  # (a**2 + b**2) / 2
+        [[1.0, 0.5, 1.0], [0.5, 0.0, 0.5], [1.0, 0.5, 1.0]]
+
+    References:
+        H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018.
+    """
+    axes = {name: grid.axis(extent, n) for name, n in zip(("alphas", "betas"), grid.both(points), strict=True)}
+    if not isinstance(plane, Plane):
+        raise _not_a("plane", "Plane(direction1, direction2) or random_plane(objective)", plane)
+    task = _Task(Surface, objective, plane.directions, axes, engine, workers, order)
+    return task.run(store, on_update, progress)
+
+
+def _not_a(what: str, fix: str, got: object) -> MismatchError:
+    return MismatchError(f"This is no {what}.", expected=what.title(), got=type(got).__name__, fix=f"Use {fix}.")
+
+
+class _Task:
+    """One line or surface to be evaluated."""
+
+    def __init__(
+        self,
+        kind: type[Line] | type[Surface],
+        objective: Objective,
+        directions: tuple[Direction, ...],
+        axes: dict[str, np.ndarray],
+        engine: str,
+        workers: int | str,
+        order: str,
+    ) -> None:
+        _check_options(engine, workers)
+        for direction in directions:
+            check_direction(objective, direction)
+        self.kind, self.objective, self.directions, self.axes = kind, objective, directions, axes
+        self.shape = tuple(len(axis) for axis in axes.values())
+        self.order = grid.evaluation_order(self.shape, order)
+        self.field = Field(len(self.order))
+        self.records = tuple(direction.record() for direction in directions)
+        self.start = time.perf_counter()
+        self.provenance = {**objective.provenance(), "engine": "plain", "order": order, "points_resumed": 0}
+
+    def run(self, store: Store, on_update: Callable[[Any], None] | None, progress: bool) -> Any:
+        """Evaluate what is missing and build the result."""
+        self.objective.check_deterministic()
+        opened = nullcontext(None) if store is None else PointStore(store, self._identity())
+        with opened as points, preserved_rng():
+            if points is not None:
+                self._resume(points)
+            self._evaluate(points, on_update, progress)
+        result = self._result()
+        if on_update is not None:
+            on_update(result)
+        return result
+
+    def _resume(self, points: PointStore) -> None:
+        found = points.read(self.field.count)
+        self.field.set(*found)
+        self.order = self.order[~np.isin(self.order, found[0])]
+        self.provenance["points_resumed"] = self.field.count - len(self.order)
+
+    def _evaluate(self, points: PointStore | None, on_update: Callable[[Any], None] | None, progress: bool) -> None:
+        engine = PlainEngine(self.objective, [direction.vector for direction in self.directions])
+        coordinates = np.stack([axis.reshape(-1) for axis in np.meshgrid(*self.axes.values(), indexing="ij")], axis=1)
+        todo = self.order.tolist()
+        kind, known = self.kind.__name__.lower(), self.field.count - len(todo)
+        with progress_bar(self.field.count, desc=kind, unit="point", enabled=progress, initial=known) as bar:
+            on_block = None if on_update is None else lambda: on_update(self._result())
+            collector = Collector(self.field, points, bar, on_block, 0.25 if points is None else 0.5)
+            collector.run(engine, coordinates.tolist(), todo)
+
+    def _result(self) -> Any:
+        seconds = round(time.perf_counter() - self.start, 3)
+        values = {name: getattr(self.field, name).reshape(self.shape) for name in ("loss", "accuracy", "status")}
+        return self.kind(
+            **self.axes, **values, directions=self.records, provenance={**self.provenance, "seconds": seconds}
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """Say all that decides the values; devices, threads and versions change the last bits only."""
+        names = ("layout", "weights_sha256", "fixed_sha256", "data_sha256", "examples", "loss", "batch_size", "dtype")
+        return {
+            "kind": self.kind.__name__,
+            **{name: self.provenance[name] for name in names},
+            **{name: axis.tolist() for name, axis in self.axes.items()},
+            "directions": [record["vector_sha256"] for record in self.records],
+        }
+
+
+def check_direction(objective: Objective, direction: Direction) -> None:
+    """Check that a direction belongs to an objective's model.
+
+    Raises:
+        MismatchError: It belongs to another architecture, or has another length.
+    """
+    layout = objective.layout
+    if direction.size != layout.size or (direction.layout and direction.layout != layout.fingerprint):
+        raise MismatchError(
+            "The direction belongs to another model.",
+            expected=f"{layout.size} weights, layout {layout.fingerprint}",
+            got=f"{direction.size} weights, layout {direction.layout or 'unknown'}",
+            fix="Make the direction or plane from this objective.",
+        )
+
+
+def _check_options(engine: str, workers: int | str) -> None:
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    if workers != "auto" and (isinstance(workers, bool) or workers != 1):
+        raise ConfigError(
+            "The number of workers is out of range.",
+            expected="'auto' or 1",
+            got=repr(workers),
+            fix="Leave it out; torch.set_num_threads decides how many cores a point uses.",
+        )

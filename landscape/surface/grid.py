@@ -1,0 +1,149 @@
+"""Where a line or a surface is evaluated, and in which order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import ConfigError, unknown_name
+
+ORDERS = ("coarse-to-fine", "rows")
+Extent = float | tuple[float, float]
+
+
+def axis(extent: Extent, points: int) -> np.ndarray:
+    """Place points evenly on an axis.
+
+    Definition: ``extent * (2 i - (points - 1)) / (points - 1)``, exactly symmetric, ending exactly at the extent, and
+    exactly 0 in the middle where ``points`` is odd. One point is 0 itself.
+
+    Args:
+        extent: How far the axis reaches to both sides, in units of the direction's length; or (low, high).
+        points: How many points.
+
+    Returns:
+        (points,) float64, ascending.
+
+    Raises:
+        ConfigError: The extent is not positive and finite, or low is not below high, or ``points`` is no positive
+            integer.
+
+    Example:
+        >>> axis(1.0, 5).tolist()
+        [-1.0, -0.5, 0.0, 0.5, 1.0]
+        >>> axis((0.0, 1.0), 3).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    count = _count(points)
+    if isinstance(extent, tuple | list):
+        return _between(*_pair(extent), count)
+    reach = _number(extent)
+    if not (math.isfinite(reach) and reach > 0):
+        raise ConfigError(
+            "The extent is out of range.",
+            expected="a positive number, or (low, high)",
+            got=repr(extent),
+            fix="Use 1.0.",
+        )
+    if count == 1:
+        return np.zeros(1)
+    return reach * (np.arange(-(count - 1), count, 2) / (count - 1))
+
+
+def _between(low: float, high: float, count: int) -> np.ndarray:
+    if count == 1:
+        raise ConfigError("One point does not make an interval.", expected="at least 2 points", got=1)
+    values = np.linspace(low, high, count)
+    values[np.abs(values) < 1e-12 * (high - low)] = 0.0
+    return values
+
+
+def _count(points: Any) -> int:
+    if isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1:
+        raise ConfigError("The number of points is out of range.", expected="a positive integer", got=repr(points))
+    return int(points)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _pair(extent: tuple[float, float] | list[float]) -> tuple[float, float]:
+    numbers = [_number(value) for value in extent]
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or not numbers[0] < numbers[1]:
+        raise ConfigError("The extent is out of range.", expected="(low, high) with low < high", got=repr(extent))
+    return numbers[0], numbers[1]
+
+
+def both(points: Any) -> tuple[int, int]:
+    """Read ``points`` for two axes: a pair, or one number for both.
+
+    Raises:
+        ConfigError: It is neither.
+
+    Example:
+        >>> both(21), both((21, 11))
+        ((21, 21), (21, 11))
+    """
+    if isinstance(points, tuple | list):
+        if len(points) != 2:
+            raise ConfigError("The number of points is out of range.", expected="a pair (A, B)", got=repr(points))
+        return _count(points[0]), _count(points[1])
+    return _count(points), _count(points)
+
+
+def levels(count: int) -> np.ndarray:
+    """Number the points of an axis by refinement: both ends, then the middle, then the middles of what is left.
+
+    Args:
+        count: How many points.
+
+    Returns:
+        (count,) the level of each point. Points up to a level are nested in those up to the next, and nearly even;
+        for ``count = 2**k + 1`` they are exactly every ``2**(k - level)``-th.
+
+    Example:
+        >>> levels(9).tolist()
+        [0, 3, 2, 3, 1, 3, 2, 3, 0]
+    """
+    found = np.zeros(count, dtype=np.int64)
+    gaps, level = [(0, count - 1)], 0
+    while gaps:
+        level += 1
+        split = [(low, (low + high) // 2, high) for low, high in gaps if high - low > 1]
+        for _, middle, _ in split:
+            found[middle] = level
+        gaps = [gap for low, middle, high in split for gap in ((low, middle), (middle, high))]
+    return found
+
+
+def evaluation_order(shape: tuple[int, ...], order: str) -> np.ndarray:
+    """Order the points of a grid.
+
+    Args:
+        shape: (A,) or (A, B).
+        order: "coarse-to-fine": by refinement, so that an early look shows the whole plane coarsely and nothing is
+            computed twice; "rows": first axis slowest.
+
+    Returns:
+        Flat indices into the grid, each once.
+
+    Raises:
+        ConfigError: ``order`` is unknown.
+
+    Example:
+        >>> evaluation_order((5,), "coarse-to-fine").tolist()
+        [0, 4, 2, 1, 3]
+    """
+    if order not in ORDERS:
+        raise unknown_name("order", order, ORDERS)
+    indices = np.arange(math.prod(shape))
+    if order == "rows":
+        return indices
+    level = np.max(np.meshgrid(*(levels(count) for count in shape), indexing="ij"), axis=0).reshape(-1)
+    return indices[np.argsort(level, kind="stable")]

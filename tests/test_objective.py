@@ -1,0 +1,200 @@
+"""The objective against autograd on the whole data in float64, and what it must never do to the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape.errors import DataError, MismatchError, ModelError, NonDeterministicError
+from landscape.objective import Objective
+from landscape.optim import SAM
+from landscape.seeding import generator, seeded
+
+
+def problem(examples: int = 23):
+    with seeded(1, "objective"):
+        model = nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 3)
+        ).double()
+    stream = generator(2, "objective")
+    inputs = torch.randn(examples, 4, generator=stream, dtype=torch.float64)
+    targets = torch.randint(3, (examples,), generator=stream)
+    model(inputs)  # running statistics that are not the initial ones
+    return model, inputs, targets
+
+
+def dense(model, inputs, targets):
+    """Loss, gradient and Hessian of the whole set at once, by autograd alone."""
+    model.eval()
+    names = [name for name, _ in model.named_parameters()]
+    shapes = [p.shape for p in model.parameters()]
+
+    def loss(flat):
+        pieces = flat.split([s.numel() for s in shapes])
+        named = {n: piece.view(s) for n, s, piece in zip(names, shapes, pieces, strict=True)}
+        return F.cross_entropy(torch.func.functional_call(model, named, (inputs,)), targets)
+
+    flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    hessian = torch.autograd.functional.hessian(loss, flat)
+    gradient = torch.autograd.functional.jacobian(loss, flat)
+    value = loss(flat).item()
+    model.train()
+    return value, gradient, hessian, loss
+
+
+@pytest.mark.parametrize("batch_size", [None, 23, 10, 1])
+def test_loss_gradient_and_products_are_exact(batch_size):
+    model, inputs, targets = problem()
+    value, gradient, hessian, _ = dense(model, inputs, targets)
+    objective = Objective(model, (inputs, targets), batch_size=batch_size)
+    assert objective.evaluate().loss == pytest.approx(value, rel=1e-12)
+    torch.testing.assert_close(objective.gradient(), gradient, rtol=1e-9, atol=1e-13)
+    vectors = torch.randn(objective.size, 3, generator=generator(3, "v"), dtype=torch.float64)
+    torch.testing.assert_close(objective.hvp(vectors), hessian @ vectors, rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(objective.hvp(vectors[:, 0]), hessian @ vectors[:, 0], rtol=1e-8, atol=1e-12)
+    total = sum(term.item() for term in objective.loss_terms(objective.weights()))
+    assert total == pytest.approx(value, rel=1e-12)
+
+
+def test_other_weights_are_evaluated_and_the_model_stays():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets))
+    elsewhere = objective.weights() + 0.1
+    _, _, _, loss = dense(model, inputs, targets)
+    model.eval()
+    expected = loss(elsewhere).item()
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert objective.evaluate(elsewhere).loss == pytest.approx(expected, rel=1e-12)
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_it_follows_training_and_perturbations():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets))
+    first = objective.evaluate().loss
+    optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.5, lr=0.1)
+    model.eval()
+    F.cross_entropy(model(inputs), targets).backward()
+    with optimizer.perturbed():
+        assert objective.evaluate().loss > first
+    assert objective.evaluate().loss == first
+    with torch.no_grad():
+        model[4].bias.add_(1.0)
+        model[1].running_mean.add_(1.0)
+    changed = objective.evaluate().loss
+    assert changed != first
+    assert changed == pytest.approx(F.cross_entropy(model(inputs), targets).item(), rel=1e-12)
+
+
+def test_accuracy_and_losses_per_example():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets), batch_size=7)
+    model.eval()
+    expected = (model(inputs).argmax(1) == targets).double().mean().item()
+    assert objective.evaluate().accuracy == pytest.approx(expected, abs=1e-12)
+    each = Objective(model, (inputs, targets), lambda o, t: F.cross_entropy(o, t, reduction="none"), batch_size=7)
+    assert each.evaluate().loss == pytest.approx(objective.evaluate().loss, rel=1e-12)
+    regression = Objective(nn.Linear(4, 1).double(), (inputs, inputs[:, :1]), F.mse_loss)
+    assert regression.evaluate().accuracy != regression.evaluate().accuracy  # NaN: it has no meaning there
+
+
+def test_loaders_and_datasets_are_read_once():
+    model, inputs, targets = problem()
+    expected = Objective(model, (inputs, targets)).evaluate().loss
+    dataset = TensorDataset(inputs, targets)
+    assert Objective(model, dataset).evaluate().loss == expected
+    loader = DataLoader(dataset, batch_size=5, shuffle=True, generator=generator(1, "loader"))
+    objective = Objective(model, loader)
+    assert objective.evaluate().loss == pytest.approx(expected, rel=1e-12)
+    assert objective.evaluate() == objective.evaluate()
+
+
+def test_frozen_weights_do_not_move_and_are_still_followed():
+    model, inputs, targets = problem()
+    model[0].requires_grad_(False)
+    objective = Objective(model, (inputs, targets))
+    assert objective.size == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    first = objective.evaluate().loss
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert objective.evaluate().loss != first
+
+
+def test_shared_weights_count_once_in_gradients_too():
+    with seeded(5, "tied"):
+        layer = nn.Linear(4, 4).double()
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    _, inputs, _ = problem()
+    objective = Objective(model, (inputs, inputs), F.mse_loss)
+    F.mse_loss(model(inputs), inputs).backward()
+    expected = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
+    torch.testing.assert_close(objective.gradient(), expected, rtol=1e-9, atol=1e-14)
+
+
+def test_nan_losses_are_data_and_nan_inputs_are_refused():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets))
+    assert objective.evaluate(torch.full((objective.size,), float("nan"))).loss != 0.0
+    assert torch.isnan(torch.tensor(objective.evaluate(torch.full((objective.size,), float("nan"))).loss))
+    inputs[3, 1] = float("nan")
+    with pytest.raises(DataError, match=r"NaN or infinity in 1 of 23 examples.*example 3"):
+        Objective(model, (inputs, targets))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda x, y: (x[:5], y[:4]), "differ in number"),
+        (lambda x, y: (x[:0], y[:0]), "no examples"),
+        (lambda x, y: [x, y, x], "cannot be used as data"),
+        (lambda x, y: DataLoader(TensorDataset(x)), "pairs of tensors"),
+    ],
+)
+def test_bad_data_is_refused(data, message):
+    model, inputs, targets = problem()
+    with pytest.raises(DataError, match=message):
+        Objective(model, data(inputs, targets))
+
+
+def test_bad_vectors_and_models_are_refused():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets))
+    for wrong in (torch.zeros(3), torch.zeros(objective.size, 1), [1.0]):
+        with pytest.raises(MismatchError):
+            objective.evaluate(wrong)
+    with pytest.raises(MismatchError):
+        objective.hvp(torch.zeros(3))
+    model.history = (model[0].weight * 2).sum()
+    with pytest.raises(ModelError, match="cannot be copied"):
+        Objective(model, (inputs, targets))
+
+
+def test_random_layers_in_evaluation_mode_are_noticed():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(F.dropout(x, 0.5))
+
+    _, inputs, targets = problem()
+    objective = Objective(Noisy(), (inputs, targets))
+    state = torch.get_rng_state()
+    with pytest.raises(NonDeterministicError, match="two outputs for one input"):
+        objective.check_deterministic()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_provenance_names_weights_and_data():
+    model, inputs, targets = problem()
+    a, b = Objective(model, (inputs, targets)), Objective(model, (inputs + 1, targets))
+    assert a.provenance()["data_sha256"] != b.provenance()["data_sha256"]
+    assert a.provenance()["weights_sha256"] == b.provenance()["weights_sha256"]
+    assert a.provenance()["parameters"] == a.size
