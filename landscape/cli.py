@@ -156,7 +156,9 @@ class CurvatureCommand:
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
         path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
         save_arrays(path, arrays)
-        for k, (value, residual, good) in enumerate(zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1):
+        for k, (value, residual, good) in enumerate(
+            zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
+        ):
             print(f"eigenvalue {k}   {value:.6g} (residual {residual:.1e}{'' if good else ', NOT converged'})")
         print(f"trace          {trace.value:.6g} +- {trace.stderr:.2g} (standard error, {self.probes} probes)")
         print(f"saved          {path}")
@@ -188,7 +190,9 @@ class NotebookCommand:
             return 0
         path = find_notebook(self.notebook)
         if not path.is_file():
-            raise ConfigError(f"There is no notebook {self.notebook!r}.", fix="`landscape notebook` lists what there is.")
+            raise ConfigError(
+                f"There is no notebook {self.notebook!r}.", fix="`landscape notebook` lists what there is."
+            )
         output = self.output or Path("out") / path.name
         html = self.html or output.with_suffix(".html")
         known = ", ".join(parameter.name for parameter in notebook_parameters(path))
@@ -217,7 +221,7 @@ class DataCommand:
 
         if self.action == "list":
             for name, spec in DATASETS.items():
-                print(f"{name:15} {spec.description}")
+                print(f"{name:15} {spec.title}: {spec.train} training and {spec.test} test examples, {spec.classes} classes")
             print(f"{'folder:PATH':15} your own images: PATH/train/<class>/*.png|jpg and PATH/test/<class>/...")
             return 0
         if self.name is None:
@@ -295,10 +299,8 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
 
     settings = RunConfig.from_dict(read_json(path))
 
-    def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:  # noqa: B008
-        return dataclasses.replace(
-            flags, settings=flags.settings.replace(model_options=settings.model_options)
-        )
+    def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
+        return dataclasses.replace(flags, settings=flags.settings.replace(model_options=settings.model_options))
 
     build.__doc__ = Train.__doc__
     return build
@@ -307,7 +309,9 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
 def _key_value(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise ConfigError("--model-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64].")
+        raise ConfigError(
+            "--model-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64]."
+        )
     try:
         return key, json.loads(value)
     except ValueError:

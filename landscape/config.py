@@ -29,7 +29,9 @@ def require(condition: bool, field: str, expected: str, got: object, fix: str | 
         ConfigError: The condition does not hold.
     """
     if not condition:
-        raise ConfigError(f"{field} is out of range.", expected=expected, got=repr(got), fix=fix or f"Set {field} accordingly.")
+        raise ConfigError(
+            f"{field} is out of range.", expected=expected, got=repr(got), fix=fix or f"Set {field} accordingly."
+        )
 
 
 def _convert(field: str, kind: Any, value: Any) -> Any:
@@ -52,7 +54,9 @@ def _convert(field: str, kind: Any, value: Any) -> Any:
         return dict(value)
     if kind is float and type(value) in (int, float):
         if not math.isfinite(value):
-            raise ConfigError(f"{field} must be finite.", expected="a finite number", got=value, fix=f"Set {field} to a number.")
+            raise ConfigError(
+                f"{field} must be finite.", expected="a finite number", got=value, fix=f"Set {field} to a number."
+            )
         return float(value)
     if type(value) is kind:
         return value
@@ -77,7 +81,10 @@ def _convert_union(field: str, kind: Any, value: Any) -> Any:
 def _type_error(field: str, kind: Any, value: Any) -> ConfigError:
     wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind).replace("typing.", "")
     return ConfigError(
-        f"{field} has the wrong type.", expected=wanted, got=f"{value!r} ({type(value).__name__})", fix=f"Give {field} as {wanted}."
+        f"{field} has the wrong type.",
+        expected=wanted,
+        got=f"{value!r} ({type(value).__name__})",
+        fix=f"Give {field} as {wanted}.",
     )
 
 
@@ -151,7 +158,7 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """64 hexadecimal digits: the SHA-256 of the canonical JSON (sorted keys, no spaces) with all defaults filled in."""
+        """64 hexadecimal digits: the SHA-256 of the canonical JSON (sorted keys, no spaces, all defaults filled in)."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(f"{type(self).__name__}:{text}".encode()).hexdigest()
 

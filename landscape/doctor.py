@@ -7,7 +7,6 @@ This module itself needs nothing but the standard library until a check runs.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -54,6 +53,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _REINSTALL = "Run `pip install -c constraints.txt -e .` in the project's folder."
 _LITTLE_DISK_GB = 2.0
+_RUN = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("doctor_probes", sys.argv[1])
+probes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(probes)
+getattr(probes, sys.argv[2])(sys.argv[3:])
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +197,7 @@ def _check_python() -> Iterator[Check]:
 
 def _probe(name: str, arguments: Sequence[str], timeout: float = 180.0) -> tuple[list[dict[str, str]], str]:
     """Run a probe in another process; return the rows that it printed, and how it died ("" where it did not)."""
-    code = f"import sys; sys.path.insert(0, sys.argv[1]); import doctor_probes; doctor_probes.{name}(sys.argv[2:])"
-    command = [sys.executable, "-c", code, str(Path(doctor_probes.__file__).parent), *arguments]
+    command = [sys.executable, "-c", _RUN, doctor_probes.__file__, name, *arguments]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False

@@ -71,5 +71,5 @@ def kernel(_: Sequence[str]) -> None:
         _report(error="Jupyter knows no kernel of that name", foreign="")
         return
     known = {"python", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"}
-    ours = command in known or os.path.realpath(command) == os.path.realpath(sys.executable)
+    ours = command in known or os.path.abspath(command) == os.path.abspath(sys.executable)
     _report(error="", foreign="" if ours else command)

@@ -71,7 +71,8 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         DataError: Nothing usable, no examples, NaN in the data, or inputs and targets differ in number.
 
     Example:
-        >>> data = fix_data((torch.ones(3, 2), torch.zeros(3)), device=torch.device("cpu"), dtype=torch.float64, batch_size=2)
+        >>> pair = torch.ones(3, 2), torch.zeros(3)
+        >>> data = fix_data(pair, device=torch.device("cpu"), dtype=torch.float64, batch_size=2)
         >>> [len(targets) for _, targets in data.batches()]
         [2, 1]
     """
@@ -101,8 +102,12 @@ def _pair(data: Any) -> tuple[Tensor, Tensor]:
         raise DataError("This cannot be used as data.", got=type(data).__name__, fix=_FIX)
     inputs, targets = [], []
     for batch in data:
-        if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)):
-            raise DataError("The loader yields something else than pairs of tensors.", got=type(batch).__name__, fix=_FIX)
+        if not (
+            isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
+        ):
+            raise DataError(
+                "The loader yields something else than pairs of tensors.", got=type(batch).__name__, fix=_FIX
+            )
         inputs.append(batch[0])
         targets.append(batch[1])
     if not inputs:

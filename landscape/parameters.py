@@ -137,7 +137,10 @@ class Layout:
             if name not in found or tuple(found[name].shape) != shape:
                 got = tuple(found[name].shape) if name in found else "no such parameter"
                 raise MismatchError(
-                    f"The model does not fit: parameter {name}.", expected=shape, got=got, fix="Use the model it came from."
+                    f"The model does not fit: parameter {name}.",
+                    expected=shape,
+                    got=got,
+                    fix="Use the model it came from.",
                 )
         return [found[name] for name in self.names]
 
@@ -156,9 +159,15 @@ class Layout:
         if isinstance(source, nn.Module):
             tensors: list[Tensor] = list(self.parameters_of(source))
         else:
-            missing = [n for n, s in zip(self.names, self.shapes, strict=True) if n not in source or tuple(source[n].shape) != s]
+            missing = [
+                n
+                for n, s in zip(self.names, self.shapes, strict=True)
+                if n not in source or tuple(source[n].shape) != s
+            ]
             if missing:
-                raise MismatchError(f"Tensor {missing[0]} is missing or has another shape.", fix="Pass all named tensors.")
+                raise MismatchError(
+                    f"Tensor {missing[0]} is missing or has another shape.", fix="Pass all named tensors."
+                )
             tensors = [source[name] for name in self.names]
         return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 

@@ -16,6 +16,14 @@ from torch import nn
 
 from landscape.seeding import generator, seeded
 
+try:
+    from hypothesis import settings
+except ImportError:  # a machine that runs only the GPU tests may do without it
+    pass
+else:  # a slow machine is no failure, and a run for everyone tries the same examples each time
+    settings.register_profile("landscape", deadline=None, derandomize="CI" in os.environ)
+    settings.load_profile("landscape")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked ``gpu`` where there is no CUDA device."""
@@ -93,8 +101,10 @@ def take_snapshot(model: nn.Module) -> Snapshot:
     inner = numpy_state["state"]
     surroundings = {
         "Python's RNG": random.getstate(),
-        "NumPy's RNG": repr(
-            numpy_state | {"state": {k: np.asarray(v).tolist() for k, v in numpy_state["state"].items()}}
+        "NumPy's RNG": (
+            inner["key"].tolist(),
+            repr({k: v for k, v in numpy_state.items() if k != "state"}),
+            inner["pos"],
         ),
         "torch's RNG": _bits(torch.get_rng_state()),
         "CUDA's RNG": [_bits(s) for s in torch.cuda.get_rng_state_all()] if torch.cuda.is_initialized() else [],

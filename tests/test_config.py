@@ -84,11 +84,15 @@ def test_round_trip_keeps_value_and_hash(lr, epochs, rho, milestones, options):
 
 def test_the_hash_is_the_same_in_every_process_and_for_every_order_of_keys():
     values = {"optimizer": "amp", "epsilon": 0.25, "model_options": {"hidden": [4], "batch_norm": False}}
-    code = "import sys; from landscape.training.run_config import RunConfig; print(RunConfig.from_json(sys.argv[1]).hash)"
+    code = (
+        "import sys; from landscape.training.run_config import RunConfig; print(RunConfig.from_json(sys.argv[1]).hash)"
+    )
     expected = RunConfig.from_dict(values).hash
     shuffled = json.dumps(dict(reversed(values.items())))
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    found = subprocess.run([sys.executable, "-c", code, shuffled], capture_output=True, text=True, env=environment, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, shuffled], capture_output=True, text=True, env=environment, check=True
+    )
     assert found.stdout.strip() == expected
 
 

@@ -16,9 +16,7 @@ from landscape.seeding import generator, seeded
 
 def problem(examples: int = 23):
     with seeded(1, "objective"):
-        model = nn.Sequential(
-            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 3)
-        ).double()
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 3)).double()
     stream = generator(2, "objective")
     inputs = torch.randn(examples, 4, generator=stream, dtype=torch.float64)
     targets = torch.randint(3, (examples,), generator=stream)

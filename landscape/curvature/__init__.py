@@ -1,1 +1,17 @@
 """Curvature: the Hessian as an operator, its eigenpairs, trace and spectral density."""
+
+from landscape.curvature.eigenpairs import ConvergenceWarning
+from landscape.curvature.hessian import Hessian
+from landscape.curvature.operator import CurvatureOperator
+from landscape.curvature.planes import eigen_plane
+from landscape.curvature.results import Eigenpairs, Estimate, SpectralDensity
+
+__all__ = [
+    "ConvergenceWarning",
+    "CurvatureOperator",
+    "Eigenpairs",
+    "Estimate",
+    "Hessian",
+    "SpectralDensity",
+    "eigen_plane",
+]

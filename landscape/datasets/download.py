@@ -24,7 +24,7 @@ def download_file(urls: Sequence[str], *, md5: str, desc: str, progress: bool = 
         progress: Whether a bar is shown, in megabytes.
 
     Returns:
-        The content (the largest of the sets here has 264 MB).
+        The content; the largest file of the sets here has about 190 MB.
 
     Raises:
         DataError: No address gave a file with that checksum; the message says what happened at each.

@@ -23,7 +23,7 @@ class DatasetSpec:
         train: Examples in the training split.
         test: Examples in the test split.
         origin: Where it comes from; cite this.
-        licence: What its authors allow.
+        license: What its authors allow.
         open: Opens one split.
         files: What is downloaded, with published checksums; empty for sets that need none.
         image_size: (height, width) in pixels to which images of many sizes are resized; None for sets of one size.
@@ -35,7 +35,7 @@ class DatasetSpec:
     train: int
     test: int
     origin: str
-    licence: str
+    license: str
     open: Callable[[Request], Source]
     files: tuple[Archive, ...] = ()
     image_size: tuple[int, int] | None = None
@@ -63,7 +63,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=1000,
         test=797,
         origin="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998 (https://doi.org/10.24432/C50P49)",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         open=digits_source,
     ),
     "mnist1d": DatasetSpec(
@@ -73,7 +73,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=4000,
         test=1000,
         origin="Greydanus, Kobak: Scaling Down Deep Learning with MNIST-1D, ICML 2024 (https://github.com/greydanus/mnist1d)",
-        licence="Apache-2.0 (the generator)",
+        license="Apache-2.0 (the generator)",
         open=mnist1d_source,
     ),
     "mnist": DatasetSpec(
@@ -83,7 +83,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=60_000,
         test=10_000,
         origin="LeCun, Cortes, Burges: The MNIST Database (http://yann.lecun.com/exdb/mnist/)",
-        licence="CC BY-SA 3.0",
+        license="CC BY-SA 3.0",
         open=partial(published.idx_source, folder="MNIST", statistics=published.MNIST_STATISTICS, names=DIGIT_NAMES),
         files=published.MNIST_FILES,
     ),
@@ -94,7 +94,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=60_000,
         test=10_000,
         origin="Xiao, Rasul, Vollgraf: Fashion-MNIST, 2017 (https://github.com/zalandoresearch/fashion-mnist)",
-        licence="MIT",
+        license="MIT",
         open=partial(
             published.idx_source,
             folder="FashionMNIST",
@@ -110,7 +110,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=50_000,
         test=10_000,
         origin=_KRIZHEVSKY,
-        licence="none stated; for research",
+        license="none stated; for research",
         open=partial(published.cifar_source, reader="CIFAR10", statistics=published.CIFAR10_STATISTICS),
         files=published.CIFAR10_FILES,
     ),
@@ -121,7 +121,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=50_000,
         test=10_000,
         origin=_KRIZHEVSKY,
-        licence="none stated; for research",
+        license="none stated; for research",
         open=partial(published.cifar_source, reader="CIFAR100", statistics=published.CIFAR100_STATISTICS),
         files=published.CIFAR100_FILES,
     ),
@@ -132,7 +132,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=73_257,
         test=26_032,
         origin="Netzer et al.: Reading Digits in Natural Images, 2011 (http://ufldl.stanford.edu/housenumbers/)",
-        licence="non-commercial use only",
+        license="non-commercial use only",
         open=published.svhn_source,
         files=published.SVHN_FILES,
     ),
@@ -143,7 +143,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train=26_640,
         test=12_630,
         origin="Stallkamp et al.: Man vs. Computer, Neural Networks 32, 2012 (https://benchmark.ini.rub.de/)",
-        licence="none stated; free to use with citation",
+        license="none stated; free to use with citation",
         open=partial(published.gtsrb_source, names=GTSRB_NAMES),
         files=published.GTSRB_FILES,
         image_size=(32, 32),

@@ -101,7 +101,7 @@ def build_model(name: str, **options: Any) -> nn.Module:
     spec = MODELS[name]
     for option in options:
         if option not in spec.options:
-            raise unknown_name(f"option of the model {name!r}", option, spec.options)
+            raise unknown_name(f"{name} option", option, spec.options)
     classes = options.get("classes", 10)
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ConfigError("The number of classes cannot be used.", expected="a positive integer", got=repr(classes))

@@ -6,4 +6,12 @@ from landscape.optim.lpfsgd import LPFSGD
 from landscape.optim.registry import OPTIMIZERS, build_optimizer
 from landscape.optim.sam import SAM
 
-__all__ = ["AMP", "LPFSGD", "OPTIMIZERS", "SAM", "AdversarialModelPerturbation", "PerturbedOptimizer", "build_optimizer"]
+__all__ = [
+    "AMP",
+    "LPFSGD",
+    "OPTIMIZERS",
+    "SAM",
+    "AdversarialModelPerturbation",
+    "PerturbedOptimizer",
+    "build_optimizer",
+]

@@ -100,7 +100,9 @@ class AMP(PerturbedOptimizer):
         if index == 0:
             self._deviations = {}
         sets = [(group, *self._moving(group)) for group in self.param_groups]
-        sets = [(group, weights, self._ascend(group, weights, gradients)) for group, weights, gradients in sets if weights]
+        sets = [
+            (group, weights, self._ascend(group, weights, gradients)) for group, weights, gradients in sets if weights
+        ]
         if not sets:
             return
         if self.ball == "tensor":

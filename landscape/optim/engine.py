@@ -96,7 +96,9 @@ class PerturbedOptimizer(torch.optim.Optimizer, ABC):
     # The step -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def step(self, closure: Closure | Sequence[Closure] | None = None, *, weights: Sequence[float] | None = None) -> Any:
+    def step(
+        self, closure: Closure | Sequence[Closure] | None = None, *, weights: Sequence[float] | None = None
+    ) -> Any:
         """Take one step.
 
         Args:
@@ -113,7 +115,9 @@ class PerturbedOptimizer(torch.optim.Optimizer, ABC):
         """
         closures = self._check_closures(closure)
         if len(closures) == 1:
-            value = self._gradient(closures[0], fresh=self._accepts_fresh_gradients() and self._marks.fresh(self._parameters()))
+            value = self._gradient(
+                closures[0], fresh=self._accepts_fresh_gradients() and self._marks.fresh(self._parameters())
+            )
         else:
             value = self._averaged_gradient(closures, weights)
         self._base_step()
@@ -222,7 +226,9 @@ class PerturbedOptimizer(torch.optim.Optimizer, ABC):
                 f"{type(self).__name__} perturbs {self._extra_passes()} times a step.", fix="Use step(closure)."
             )
         if self.clean_pass and all(parameter.grad is None for parameter in self._parameters()):
-            raise OptimizerError("There are no gradients.", expected="loss.backward() first", fix="Call backward first.")
+            raise OptimizerError(
+                "There are no gradients.", expected="loss.backward() first", fix="Call backward first."
+            )
         self._backup.save(self._parameters())
         self._away = True
         self._backup.save_statistics(self.model)
@@ -295,7 +301,9 @@ class PerturbedOptimizer(torch.optim.Optimizer, ABC):
         weights = [p for p in group["params"] if p.requires_grad and p.grad is not None]
         gradients: list[Tensor] = [p.grad for p in weights]
         if any(g.is_sparse for g in gradients):
-            raise OptimizerError("A gradient is sparse.", expected="dense gradients", fix="Build Embedding with sparse=False.")
+            raise OptimizerError(
+                "A gradient is sparse.", expected="dense gradients", fix="Build Embedding with sparse=False."
+            )
         return weights, gradients
 
     def _clear_gradients(self) -> None:

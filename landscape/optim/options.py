@@ -45,7 +45,9 @@ def make_base(
     else:
         groups = [dict(group) if isinstance(group, dict) else group for group in params]
         if not groups:
-            raise ConfigError("There are no parameters.", fix="Pass model.parameters(), and only once: it is an iterator.")
+            raise ConfigError(
+                "There are no parameters.", fix="Pass model.parameters(), and only once: it is an iterator."
+            )
         base = base_optimizer(groups, **base_options)
     collisions = sorted(set(defaults) & set(base.defaults))
     if collisions:
@@ -75,7 +77,9 @@ def nonnegative(**options: float) -> None:
     """
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise ConfigError(f"{name} is out of range.", expected=f"{name} >= 0", got=value, fix=f"Set {name} to 0 or more.")
+            raise ConfigError(
+                f"{name} is out of range.", expected=f"{name} >= 0", got=value, fix=f"Set {name} to 0 or more."
+            )
 
 
 def reject_unknown_options(method: type, base_optimizer: BaseOptimizer, options: dict[str, Any]) -> None:

@@ -32,6 +32,10 @@ class OptimizerSpec:
     description: str
 
 
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in names}
+
+
 def _base(name: str, options: dict[str, Any]) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     shared = {"lr": options.pop("lr"), "weight_decay": options.pop("weight_decay", 0.0)}
     momentum, nesterov = options.pop("momentum", 0.9), options.pop("nesterov", False)
@@ -42,7 +46,7 @@ def _base(name: str, options: dict[str, Any]) -> tuple[type[torch.optim.Optimize
 
 def _plain(name: str) -> Callable[..., torch.optim.Optimizer]:
     def build(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-        options.pop("base", None), options.pop("total_steps", None), options.pop("seed", None)
+        options = _without(options, "base", "total_steps", "seed")
         base, base_options = _base(name, options)
         return base(model.parameters(), **base_options)
 
@@ -50,7 +54,7 @@ def _plain(name: str) -> Callable[..., torch.optim.Optimizer]:
 
 
 def _sam(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    options.pop("total_steps", None), options.pop("seed", None)
+    options = _without(options, "total_steps", "seed")
     rho, adaptive = options.pop("rho"), options.pop("adaptive")
     base, base_options = _base(options.pop("base", "sgd"), options)
     return SAM(model.parameters(), base, rho=rho, adaptive=adaptive, model=model, **base_options)
@@ -61,7 +65,7 @@ def _asam(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
 
 
 def _amp(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    options.pop("total_steps", None), options.pop("seed", None)
+    options = _without(options, "total_steps", "seed")
     own = {name: options.pop(name) for name in ("epsilon", "inner_lr", "inner_iter", "ball")}
     base, base_options = _base(options.pop("base", "sgd"), options)
     return AMP(model.parameters(), base_optimizer=base, model=model, **own, **base_options)

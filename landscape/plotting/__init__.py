@@ -7,6 +7,8 @@ from landscape.plotting.comparison import METRICS, Metric, compare
 from landscape.plotting.curves import line, profile, training_curves
 from landscape.plotting.frames import slider_figure
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
+from landscape.plotting.relation import relation
+from landscape.plotting.slices import surface_slice
 from landscape.plotting.spectrum import density
 from landscape.plotting.style import METHODS, styles
 from landscape.plotting.surfaces import contour, surface3d
@@ -26,8 +28,10 @@ __all__ = [
     "perturbation",
     "perturbation_frames",
     "profile",
+    "relation",
     "slider_figure",
     "styles",
     "surface3d",
+    "surface_slice",
     "training_curves",
 ]

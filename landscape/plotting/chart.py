@@ -25,7 +25,7 @@ class Series:
 
     ``x`` and ``y`` are (N,); ``error`` (N,) is the half width of the band around ``y`` and ``x_error`` (N,) that of
     the bars along ``x``; both are one standard error. ``name`` "" keeps the series out of the legend; ``hover`` is
-    one text a point.
+    one text a point. Points without a line have bars in place of the band.
     """
 
     name: str
@@ -122,14 +122,14 @@ def _with_common_range(chart: Chart) -> Chart:
     if not (chart.share_y and chart.panels[0].log_y and chart.panels[0].y_range is None):
         return chart
     every = replace(chart.panels[0], series=tuple(series for panel in chart.panels for series in panel.series))
-    scale = log_scale(every, "y")
+    scale = log_scale(every, x=False)
     limits = (10**scale.low, 10**scale.high)
     return replace(chart, panels=tuple(replace(panel, y_range=limits) for panel in chart.panels))
 
 
 def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return x, lower and upper of a series' band, each (N,), NaN where there is no finite value; None without a band."""
-    if series.error is None or not np.any(np.nan_to_num(series.error) > 0):
+    """Return x, lower and upper of a series' band, each (N,), NaN without a finite value; None without a band."""
+    if series.error is None or not series.line or not np.any(np.nan_to_num(series.error) > 0):
         return None
     lower, upper = series.y - series.error, series.y + series.error
     if log:
@@ -139,11 +139,11 @@ def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.n
     return series.x, np.where(lost, np.nan, lower), np.where(lost, np.nan, upper)
 
 
-def log_scale(panel: Axes, axis: Literal["x", "y"]) -> Scale:
+def log_scale(panel: Axes, *, x: bool) -> Scale:
     """Choose the range of a log axis, with a margin, from the panel's range or its values."""
-    limits = panel.x_range if axis == "x" else panel.y_range
+    limits = panel.x_range if x else panel.y_range
     if limits is not None:
         return Scale(log=True, clip=None, low=math.log10(limits[0]), high=math.log10(limits[1]))
-    found = common_scale([getattr(series, axis) for series in panel.series], log=True)
+    found = common_scale([series.x if x else series.y for series in panel.series], log=True)
     pad = 0.05 * (found.high - found.low)
     return replace(found, low=found.low - pad, high=found.high + pad)

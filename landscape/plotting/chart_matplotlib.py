@@ -60,9 +60,10 @@ def _curve(axes: Any, series: Series, panel: Axes) -> Any:
         "linestyle": MATPLOTLIB_DASHES[series.style.dash] if series.line else "none",
         "linewidth": series.width * 0.85,
     }
-    if series.x_error is not None:
-        bars = np.nan_to_num(series.x_error)
-        return axes.errorbar(series.x, series.y, xerr=bars, capsize=3, elinewidth=1.6, **look)
+    bars = {"xerr": series.x_error, "yerr": None if series.line else series.error}
+    bars = {name: np.nan_to_num(half) for name, half in bars.items() if half is not None}
+    if bars:
+        return axes.errorbar(series.x, series.y, capsize=3, elinewidth=1.6, **bars, **look)
     return axes.plot(series.x, series.y, **look)[0]
 
 
@@ -71,12 +72,23 @@ def _marks(axes: Any, panel: Axes) -> None:
         position, text = panel.vertical
         axes.axvline(position, color=GRAY, linewidth=0.9, linestyle=":")
         axes.annotate(
-            text, (position, 1), xycoords=("data", "axes fraction"), xytext=(4, -4), textcoords="offset points",
-            ha="left", va="top", fontsize=9, color=GRAY,
+            text,
+            (position, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -4),
+            textcoords="offset points",
+            ha="left",
+            va="top",
+            fontsize=9,
+            color=GRAY,
         )
     for level, series in enumerate(panel.rug):
         axes.plot(
-            series.x, np.full(len(series.x), 0.015 + 0.03 * level), "|", color=series.style.color, markersize=7,
+            series.x,
+            np.full(len(series.x), 0.015 + 0.03 * level),
+            "|",
+            color=series.style.color,
+            markersize=7,
             transform=axes.get_xaxis_transform(),
         )
 
@@ -97,7 +109,7 @@ def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
         axes.locator_params(axis="x", nbins=max(4, int(room * 1.7)))
     for name, log, axis in (("x", panel.log_x, axes.xaxis), ("y", panel.log_y, axes.yaxis)):
         if log:
-            scale = log_scale(panel, name)
+            scale = log_scale(panel, x=name == "x")
             values, texts = scale.ticks(6 if name == "y" else 4)
             axes.set(**{f"{name}scale": "log", f"{name}lim": (10**scale.low, 10**scale.high)})
             axis.set_ticks([10.0**v for v in values], labels=texts)

@@ -23,7 +23,7 @@ def render(chart: Chart) -> go.Figure:
     titles = [wrapped(panel.title, columns) for panel in chart.panels]
     titled = any(titles)
     lines = max(title.count("<br>") for title in titles) + 1
-    figure = make_subplots(
+    figure: Any = make_subplots(
         rows=rows,
         cols=columns,
         shared_yaxes=chart.share_y,
@@ -33,7 +33,7 @@ def render(chart: Chart) -> go.Figure:
     )
     seen: set[str] = set()
     for index, panel in enumerate(chart.panels):
-        where = {"row": index // columns + 1, "col": index % columns + 1}
+        where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         for series in panel.series:
             _add_band(figure, series, panel, where)
         for series in panel.series:
@@ -65,9 +65,7 @@ def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter:
     import plotly.graph_objects as go
 
     mode = "+".join(part for part, on in (("lines", series.line), ("markers", series.markers)) if on)
-    bars = None
-    if series.x_error is not None:
-        bars = {"type": "data", "array": np.nan_to_num(series.x_error), "thickness": 2, "width": 6}
+    y_error = None if series.line else series.error
     return go.Scatter(
         x=series.x,
         y=series.y,
@@ -77,11 +75,16 @@ def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter:
         showlegend=legend and bool(series.name),
         line={"color": series.style.color, "dash": series.style.dash, "width": series.width},
         marker={"color": series.style.color, "symbol": series.style.marker, "size": series.size},
-        error_x=bars,
+        error_x=_bars(series.x_error),
+        error_y=_bars(y_error),
         text=series.hover,
         hovertemplate=_hover(series, panel),
         connectgaps=False,
     )
+
+
+def _bars(half: np.ndarray | None) -> dict[str, Any] | None:
+    return None if half is None else {"type": "data", "array": np.nan_to_num(half), "thickness": 2, "width": 6}
 
 
 def _hover(series: Series, panel: Axes) -> str:
@@ -91,7 +94,7 @@ def _hover(series: Series, panel: Axes) -> str:
     return f"{head}{panel.x_label}: %{{x:.4g}}<br>{panel.y_label}: %{{y:.4g}}<extra></extra>"
 
 
-def _add_band(figure: go.Figure, series: Series, panel: Axes, where: dict[str, int]) -> None:
+def _add_band(figure: Any, series: Series, panel: Axes, where: dict[str, Any]) -> None:
     import plotly.graph_objects as go
 
     limits = band_limits(series, panel.log_y)
@@ -130,32 +133,42 @@ def _band_key(text: str) -> go.Scatter:
     )
 
 
-def _add_marks(figure: go.Figure, panel: Axes, where: dict[str, int]) -> None:
+def _add_marks(figure: Any, panel: Axes, where: dict[str, Any]) -> None:
     import plotly.graph_objects as go
 
     if panel.vertical is not None:
         position, text = panel.vertical
         figure.add_vline(
-            x=position, line={"color": INK, "width": 1, "dash": "dot"}, annotation_text=text,
-            annotation_position="top right", annotation_font_size=12, row=where["row"], col=where["col"],
+            x=position,
+            line={"color": INK, "width": 1, "dash": "dot"},
+            annotation_text=text,
+            annotation_position="top right",
+            annotation_font_size=12,
+            row=where["row"],
+            col=where["col"],
         )
     for level, series in enumerate(panel.rug):
         low = panel.y_range[0] if panel.y_range else 0.0
         height = low * 1.6 ** (level + 1) if panel.log_y else low
         rug = go.Scatter(
-            x=series.x, y=np.full(len(series.x), height), mode="markers", name=series.name, showlegend=False,
-            legendgroup=series.name, hovertemplate=f"{series.name}: Ritz value %{{x:.4g}}<extra></extra>",
+            x=series.x,
+            y=np.full(len(series.x), height),
+            mode="markers",
+            name=series.name,
+            showlegend=False,
+            legendgroup=series.name,
+            hovertemplate=f"{series.name}: Ritz value %{{x:.4g}}<extra></extra>",
             marker={"symbol": "line-ns-open", "color": series.style.color, "size": 9, "line": {"width": 1.5}},
         )
         figure.add_trace(rug, **where)
 
 
-def _set_axes(figure: go.Figure, panel: Axes, where: dict[str, int], columns: int, *, show_y: bool) -> None:
+def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, *, show_y: bool) -> None:
     x: dict[str, Any] = {**AXIS, "title": {"text": wrapped(panel.x_label, columns), "font": {"size": 14}}}
     y: dict[str, Any] = {**AXIS, "title": {"text": panel.y_label if show_y else "", "font": {"size": 14}}}
     for name, axis, log, limits in (("x", x, panel.log_x, panel.x_range), ("y", y, panel.log_y, panel.y_range)):
         if log:
-            scale = log_scale(panel, name)
+            scale = log_scale(panel, x=name == "x")
             values, texts = scale.ticks(6 if name == "y" else 4)
             axis |= {"type": "log", "tickvals": [10.0**v for v in values], "ticktext": texts}
             axis["range"] = [scale.low, scale.high]
@@ -165,8 +178,12 @@ def _set_axes(figure: go.Figure, panel: Axes, where: dict[str, int], columns: in
             axis["nticks"] = max(4, 12 // columns)
     if panel.y_names is not None:
         names = list(panel.y_names)
-        y |= {"tickvals": list(range(len(names))), "ticktext": names, "zeroline": False,
-              "range": [len(names) - 0.5, -0.5]}
+        y |= {
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "zeroline": False,
+            "range": [len(names) - 0.5, -0.5],
+        }
     if not show_y:
         y["showticklabels"] = False
     figure.update_xaxes(x, **where)

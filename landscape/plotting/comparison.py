@@ -23,7 +23,7 @@ Rows = Mapping[str, Mapping[str, Any]] | Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a column means: its name and unit, which end is better, and the factor from the stored to the shown value."""
+    """What a column means: name, unit, which end is better, the factor from the stored to the shown value."""
 
     name: str
     unit: str = ""
@@ -61,9 +61,10 @@ _LABELS = ("label", "name", "optimizer", "method", "run")
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Values and standard errors in shown units, (labels, metrics), NaN where there is none."""
+    """Values and standard errors in shown units, (labels, keys), NaN where there is none."""
 
     labels: tuple[str, ...]
+    keys: tuple[str, ...]
     metrics: tuple[Metric, ...]
     values: np.ndarray
     errors: np.ndarray
@@ -111,7 +112,9 @@ def read_rows(
     meanings = tuple(known.get(key) or Metric(name=key.replace("_", " ")) for key in keys)
     pairs = [[_value(row, key, m.factor) for key, m in zip(keys, meanings, strict=True)] for row in named.values()]
     cells = np.array(pairs, dtype=float).reshape(len(named), len(keys), 2)
-    return Comparison(labels=tuple(named), metrics=meanings, values=cells[..., 0], errors=cells[..., 1])
+    return Comparison(
+        labels=tuple(named), keys=tuple(keys), metrics=meanings, values=cells[..., 0], errors=cells[..., 1]
+    )
 
 
 def _named(rows: Rows) -> dict[str, Mapping[str, Any]]:
@@ -177,24 +180,46 @@ def compare(
         end = {"low": "\nlower is better", "high": "\nhigher is better", None: ""}[metric.better]
         series = tuple(
             Series(
-                name=label, x=data.values[row : row + 1, column], y=np.array([float(row)]), style=looks[label],
+                name=label,
+                x=data.values[row : row + 1, column],
+                y=np.array([float(row)]),
+                style=looks[label],
                 x_error=data.errors[row : row + 1, column] if np.isfinite(data.errors[row, column]) else None,
-                line=False, size=9,
-                hover=(f"<b>{label}</b><br>{metric.name}: {cell(data.values[row, column], data.errors[row, column])}"
-                       f" {metric.unit}",),
+                line=False,
+                size=9,
+                hover=(
+                    f"<b>{label}</b><br>{metric.name}: {cell(data.values[row, column], data.errors[row, column])}"
+                    f" {metric.unit}",
+                ),
             )
             for row, label in enumerate(data.labels)
         )
         unit = metric.unit + (", log scale" if log else "")
         panels.append(
-            Axes(series=series, x_label=unit.strip(", ") or "value", y_label="", title=metric.name + end, log_x=log,
-                 y_names=data.labels, x_range=_reach(data.values[:, column], data.errors[:, column], log))
+            Axes(
+                series=series,
+                x_label=unit.strip(", ") or "value",
+                y_label="",
+                title=metric.name + end,
+                log_x=log,
+                y_names=data.labels,
+                x_range=_reach(data.values[:, column], data.errors[:, column], log),
+            )
         )
     spread = bool(np.any(np.isfinite(data.errors) & (data.errors > 0)))
     missing = int(np.sum(~np.isfinite(data.values)))
-    caption = ("Bars: ± 1 standard error. " if spread else "") + (f"{missing} without a finite value." if missing else "")
-    chart = Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=True, legend=False,
-                  columns=min(4, max(1, len(panels))), row_height=90 + 34 * len(data.labels))
+    caption = ("Bars: ± 1 standard error. " if spread else "") + (
+        f"{missing} without a finite value." if missing else ""
+    )
+    chart = Chart(
+        title=title,
+        caption=caption.strip(),
+        panels=tuple(panels),
+        share_y=True,
+        legend=False,
+        columns=min(4, max(1, len(panels))),
+        row_height=90 + 34 * len(data.labels),
+    )
     return draw(chart, backend)
 
 

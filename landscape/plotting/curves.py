@@ -85,8 +85,12 @@ def line(
     for attribute, y_label, factor, log_y in wanted:
         series = tuple(
             Series(
-                name=name, x=np.asarray(one.alphas, float), y=factor * _drop_infinite(getattr(one, attribute)),
-                style=looks[name], markers=len(one.alphas) <= 41, size=5,
+                name=name,
+                x=np.asarray(one.alphas, float),
+                y=factor * _drop_infinite(getattr(one, attribute)),
+                style=looks[name],
+                markers=len(one.alphas) <= 41,
+                size=5,
             )
             for name, one in named.items()
         )
@@ -127,14 +131,16 @@ def profile(
         DataError: There is nothing to draw.
     """
     named: dict[str, Any] = as_mapping(profiles)
-    kinds = list(dict.fromkeys(kind for one in named.values() for kind in one.kinds))
+    kinds: list[str] = list(dict.fromkeys(kind for one in named.values() for kind in one.kinds))
     values = np.concatenate([np.ravel(one.loss[kind]) for one in named.values() for kind in one.kinds])
     log = spans_decade(values) if log is None else log
     y_label = loss_name + (", log scale" if log else "")
     if len(named) == 1:
         name, only = next(iter(named.items()))
         series = tuple(
-            _profile_series(only, kind, KIND_NAMES.get(kind, kind), Style(color=color, dash=DASHES[i], marker=MARKERS[i]))
+            _profile_series(
+                only, kind, KIND_NAMES.get(kind, kind), Style(color=color, dash=DASHES[i], marker=MARKERS[i])
+            )
             for i, (kind, color) in enumerate(zip(kinds, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False))
         )
         panels = [Axes(series=series, x_label=RADIUS, y_label=y_label, log_y=log, title=name)]
@@ -143,11 +149,16 @@ def profile(
         panels = [
             Axes(
                 series=tuple(_profile_series(p, kind, n, looks[n]) for n, p in named.items() if kind in p.kinds),
-                x_label="‖δ‖₂ (L2 norm over all weights)", y_label=y_label, log_y=log, title=KIND_NAMES.get(kind, kind),
+                x_label="‖δ‖₂ (L2 norm over all weights)",
+                y_label=y_label,
+                log_y=log,
+                title=KIND_NAMES.get(kind, kind),
             )
             for kind in kinds
         ]
-    caption = "δ is added to the trained weights; radius 0 is their own loss. " + _gaps(int(np.sum(~np.isfinite(values))))
+    caption = "δ is added to the trained weights; radius 0 is their own loss. " + _gaps(
+        int(np.sum(~np.isfinite(values)))
+    )
     spread = any(np.any(np.asarray(p.stderr[k]) > 0) for p in named.values() for k in p.kinds)
     band = f"{BAND} over random directions" if spread else ""
     chart = Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=len(panels) > 1, band=band)
@@ -155,7 +166,11 @@ def profile(
 
 
 def _profile_series(one: Profile, kind: str, name: str, style: Style) -> Series:
-    radii, loss, error = np.asarray(one.radii, float), _drop_infinite(one.loss[kind]), np.asarray(one.stderr[kind], float)
+    radii, loss, error = (
+        np.asarray(one.radii, float),
+        _drop_infinite(one.loss[kind]),
+        np.asarray(one.stderr[kind], float),
+    )
     if radii.size and radii.min() > 0:
         radii, loss = np.append(0.0, radii), np.append(one.base_loss, loss)
         error = np.append(0.0, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,8 @@ class Field:
     def gaps(self) -> list[tuple[float, float, float, float]]:
         """The cells without a value, as rectangles (left, right, bottom, top)."""
         xs, ys = _edges(self.x), _edges(self.y)
-        return [(xs[j], xs[j + 1], ys[i], ys[i + 1]) for i, j in zip(*np.nonzero(np.isnan(self.z)), strict=True)]
+        holes = np.argwhere(np.isnan(self.z)).tolist()
+        return [(float(xs[j]), float(xs[j + 1]), float(ys[i]), float(ys[i + 1])) for i, j in holes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def direction_label(symbol: str, directions: tuple[dict, ...], index: int) -> st
     return f"{symbol} ({unit})"
 
 
-def as_mapping(results: object) -> dict[str, object]:
+def as_mapping(results: object) -> dict[str, Any]:
     """Take one result as a mapping with the empty label.
 
     Raises:
@@ -143,7 +144,9 @@ def prepare(
     fields = tuple(_field(name, surface, scale) for name, surface in named.items())
     first = next(iter(named.values()))
     many = len(fields) > 1
-    default = "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
+    default = (
+        "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
+    )
     unit = direction_label("α and β", first.directions, 0) + ". " if bare_axes or many else ""
     return Fields(
         fields=fields,
@@ -206,7 +209,10 @@ def _at_center(alphas: np.ndarray, betas: np.ndarray, z: np.ndarray) -> float:
 
 
 def _caption(fields: tuple[Field, ...], scale: Scale, many: bool, unit: str) -> str:
-    said = ["All panels share the axes and the color scale." if many else "", "Colors and heights are log10 of the loss."]
+    said = [
+        "All panels share the axes and the color scale." if many else "",
+        "Colors and heights are log10 of the loss.",
+    ]
     if not scale.log:
         said[1] = "Colors and heights are linear in the loss."
     if clipped := sum(field.clipped for field in fields):

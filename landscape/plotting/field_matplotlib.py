@@ -55,8 +55,9 @@ def surface3d(fields: Fields) -> Figure:
         shown.append(axes)
         axes.add_collection3d(_sheet(field, mappable))
         if math.isfinite(field.center):
-            handle = axes.plot([0], [0], [field.center], "D", color=_CENTER, markeredgecolor="white", markersize=7,
-                               zorder=10)[0]
+            handle = axes.plot(
+                [0], [0], [field.center], "D", color=_CENTER, markeredgecolor="white", markersize=7, zorder=10
+            )[0]
         _scene(axes, field, fields)
     if handle is not None:
         figure.legend([handle], ["trained weights (α = β = 0)"], loc="outside lower left", fontsize=9.5, frameon=False)
@@ -115,14 +116,29 @@ def contour(fields: Fields) -> Figure:
 
 def _map(axes: Any, field: Field, mappable: Any) -> None:
     low, high = mappable.norm.vmin, mappable.norm.vmax
-    axes.pcolormesh(field.x, field.y, np.ma.masked_invalid(field.z), shading="gouraud" if not np.isnan(field.z).any()
-                    else "nearest", norm=mappable.norm, cmap=mappable.get_cmap(), rasterized=True)
+    axes.pcolormesh(
+        field.x,
+        field.y,
+        np.ma.masked_invalid(field.z),
+        shading="gouraud" if not np.isnan(field.z).any() else "nearest",
+        norm=mappable.norm,
+        cmap=mappable.get_cmap(),
+        rasterized=True,
+    )
     finite = field.z[np.isfinite(field.z)]
     levels = np.linspace(low, high, _LEVELS + 1)[1:-1]
     levels = levels[(levels > finite.min()) & (levels < finite.max())] if finite.size else []
     if len(levels) and min(field.z.shape) > 1:
-        axes.contour(field.x, field.y, np.ma.masked_invalid(field.z), levels=levels, colors="white", linestyles="solid", linewidths=0.6,
-                     alpha=0.6)
+        axes.contour(
+            field.x,
+            field.y,
+            np.ma.masked_invalid(field.z),
+            levels=levels,
+            colors="white",
+            linestyles="solid",
+            linewidths=0.6,
+            alpha=0.6,
+        )
 
 
 def _spots(axes: Any, field: Field) -> dict[str, Any]:
@@ -135,12 +151,27 @@ def _spots(axes: Any, field: Field) -> dict[str, Any]:
         )[0]
     if math.isfinite(field.lowest[2]):
         handles["lowest loss on this grid"] = axes.plot(
-            [field.lowest[0]], [field.lowest[1]], "o", markerfacecolor="none", markeredgecolor="#bbbbbb",
-            markeredgewidth=1.8, markersize=12, linestyle="none",
+            [field.lowest[0]],
+            [field.lowest[1]],
+            "o",
+            markerfacecolor="none",
+            markeredgecolor="#bbbbbb",
+            markeredgewidth=1.8,
+            markersize=12,
+            linestyle="none",
         )[0]
     for left, right, bottom, top in field.gaps:
-        axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="#d6d6d6", edgecolor="#8c8c8c",
-                                 hatch="////", linewidth=0))
+        axes.add_patch(
+            Rectangle(
+                (left, bottom),
+                right - left,
+                top - bottom,
+                facecolor="#d6d6d6",
+                edgecolor="#8c8c8c",
+                hatch="////",
+                linewidth=0,
+            )
+        )
         handles["no value (gap)"] = Patch(facecolor="#d6d6d6", edgecolor="#8c8c8c", hatch="////", linewidth=0)
     return handles
 

@@ -41,7 +41,7 @@ def surface3d(fields: Fields) -> go.Figure:
 
     rows, columns = fields.grid
     titled = any(field.name for field in fields.fields)
-    figure = make_subplots(
+    figure: Any = make_subplots(
         rows=rows,
         cols=columns,
         specs=[[{"type": "scene"}] * columns] * rows,
@@ -50,13 +50,12 @@ def surface3d(fields: Fields) -> go.Figure:
         vertical_spacing=0.06,
     )
     for index, field in enumerate(fields.fields):
-        where = {"row": index // columns + 1, "col": index % columns + 1}
+        where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         figure.add_trace(_sheet(field, fields), **where)
         if math.isfinite(field.center):
             figure.add_trace(_center3d(field, legend=index == 0), **where)
     figure.update_scenes(_scene(fields, small=columns > 1))
     figure.update_annotations(font={"size": 15})
-    values, texts = fields.scale.ticks()
     axis = {
         "colorscale": SEQUENTIAL,
         "cmin": fields.scale.low,
@@ -88,9 +87,19 @@ def _sheet(field: Field, fields: Fields) -> go.Surface:
         coloraxis="coloraxis",
         text=field.hover,
         hovertemplate="α = %{x:.4g}<br>β = %{y:.4g}<br>%{text}<extra>" + field.name + "</extra>",
-        contours={"z": {"show": True, "start": fields.scale.low, "end": fields.scale.high, "size": size,
-                        "color": "rgba(255,255,255,0.45)", "width": 1, "highlight": False},
-                  "x": {"highlight": False}, "y": {"highlight": False}},
+        contours={
+            "z": {
+                "show": True,
+                "start": fields.scale.low,
+                "end": fields.scale.high,
+                "size": size,
+                "color": "rgba(255,255,255,0.45)",
+                "width": 1,
+                "highlight": False,
+            },
+            "x": {"highlight": False},
+            "y": {"highlight": False},
+        },
         lighting={"ambient": 0.8, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
         name=field.name or "loss",
         showlegend=False,
@@ -102,7 +111,13 @@ def _center3d(field: Field, *, legend: bool) -> go.Scatter3d:
     import plotly.graph_objects as go
 
     return go.Scatter3d(
-        x=[0.0], y=[0.0], z=[field.center], mode="markers", name=_CENTER_NAME, showlegend=legend, legendgroup="center",
+        x=[0.0],
+        y=[0.0],
+        z=[field.center],
+        mode="markers",
+        name=_CENTER_NAME,
+        showlegend=legend,
+        legendgroup="center",
         marker={"size": 6, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
         hovertemplate=f"{_CENTER_NAME}<extra>{field.name}</extra>",
     )
@@ -111,16 +126,31 @@ def _center3d(field: Field, *, legend: bool) -> go.Scatter3d:
 def _scene(fields: Fields, *, small: bool) -> dict[str, Any]:
     values, texts = fields.scale.ticks(5)
     span = fields.scale.high - fields.scale.low
-    base = {"gridcolor": _GRID3D, "zerolinecolor": _GRID3D, "showgrid": True, "showbackground": False, "tickfont": {"size": 11},
-            "linecolor": INK, "showline": True, "showspikes": False}
+    base = {
+        "gridcolor": _GRID3D,
+        "zerolinecolor": _GRID3D,
+        "showgrid": True,
+        "showbackground": False,
+        "tickfont": {"size": 11},
+        "linecolor": INK,
+        "showline": True,
+        "showspikes": False,
+    }
     return {
         "xaxis": {**base, "title": {"text": "α", "font": {"size": 15}}, "range": list(fields.x_range), "nticks": 5},
         "yaxis": {**base, "title": {"text": "β", "font": {"size": 15}}, "range": list(fields.y_range), "nticks": 5},
-        "zaxis": {**base, "title": {"text": "" if small else "loss", "font": {"size": 14}}, "tickvals": values, "ticktext": texts,
-                  "range": [fields.scale.low - 0.02 * span, fields.scale.high + 0.02 * span]},
+        "zaxis": {
+            **base,
+            "title": {"text": "" if small else "loss", "font": {"size": 14}},
+            "tickvals": values,
+            "ticktext": texts,
+            "range": [fields.scale.low - 0.02 * span, fields.scale.high + 0.02 * span],
+        },
         "aspectmode": "cube",
-        "camera": {"eye": {"x": 1.6, "y": -1.8, "z": 1.3} if small else {"x": 1.35, "y": -1.5, "z": 1.05},
-                   "center": {"x": 0, "y": 0, "z": -0.18}},
+        "camera": {
+            "eye": {"x": 1.6, "y": -1.8, "z": 1.3} if small else {"x": 1.35, "y": -1.5, "z": 1.05},
+            "center": {"x": 0, "y": 0, "z": -0.18},
+        },
     }
 
 
@@ -130,7 +160,7 @@ def contour(fields: Fields) -> go.Figure:
 
     rows, columns = fields.grid
     titled = any(field.name for field in fields.fields)
-    figure = make_subplots(
+    figure: Any = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=[field.name for field in fields.fields] if titled else None,
@@ -139,7 +169,7 @@ def contour(fields: Fields) -> go.Figure:
     )
     hatched = False
     for index, field in enumerate(fields.fields):
-        where = {"row": index // columns + 1, "col": index % columns + 1}
+        where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         for trace in _map(field, fields):
             figure.add_trace(trace, **where)
         if field.gaps:
@@ -158,8 +188,15 @@ def contour(fields: Fields) -> go.Figure:
         description=fields.description,
         extra_top=24 if titled else 0,
         coloraxis={"colorscale": SEQUENTIAL, "cmin": fields.scale.low, "cmax": fields.scale.high, "colorbar": bar},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
-                "font": {"size": 13}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "font": {"size": 13},
+        },
     )
 
 
@@ -168,10 +205,18 @@ def _map(field: Field, fields: Fields) -> list[go.Contour | go.Heatmap]:
 
     size = (fields.scale.high - fields.scale.low) / _LEVELS
     common = {
-        "x": field.x, "y": field.y, "z": field.z, "coloraxis": "coloraxis", "name": field.name or "loss",
-        "showlegend": False, "connectgaps": False,
+        "x": field.x,
+        "y": field.y,
+        "z": field.z,
+        "coloraxis": "coloraxis",
+        "name": field.name or "loss",
+        "showlegend": False,
+        "connectgaps": False,
     }
-    hover = {"text": field.hover, "hovertemplate": f"α = %{{x:.4g}}<br>β = %{{y:.4g}}<br>%{{text}}<extra>{field.name}</extra>"}
+    hover = {
+        "text": field.hover,
+        "hovertemplate": f"α = %{{x:.4g}}<br>β = %{{y:.4g}}<br>%{{text}}<extra>{field.name}</extra>",
+    }
     levels = {"start": fields.scale.low + size, "end": fields.scale.high - size, "size": size}
     line = {"color": "rgba(255,255,255,0.5)", "width": 0.8}
     if not field.gaps:
@@ -191,8 +236,16 @@ def _gaps(field: Field, *, legend: bool) -> go.Scatter:
         x += [left, right, right, left, left, None]
         y += [bottom, bottom, top, top, bottom, None]
     return go.Scatter(
-        x=x, y=y, mode="lines", line={"width": 0}, fill="toself", name="no value (gap)", showlegend=legend,
-        legendgroup="gap", hoverinfo="skip", fillcolor="rgba(128,128,128,0.25)",
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        name="no value (gap)",
+        showlegend=legend,
+        legendgroup="gap",
+        hoverinfo="skip",
+        fillcolor="rgba(128,128,128,0.25)",
         fillpattern={"shape": "/", "fgcolor": "#8c8c8c", "bgcolor": "#d6d6d6", "size": 6, "fillmode": "replace"},
     )
 
@@ -203,25 +256,37 @@ def _spots(field: Field, *, legend: bool) -> list[go.Scatter]:
     spots = []
     if math.isfinite(field.lowest[2]):
         x, y, _ = field.lowest
-        spots.append((x, y, _LOWEST_NAME, {"symbol": "circle-open", "color": _LOWEST, "size": 15, "line": {"width": 2}}))
+        spots.append(
+            (x, y, _LOWEST_NAME, {"symbol": "circle-open", "color": _LOWEST, "size": 15, "line": {"width": 2}})
+        )
     if math.isfinite(field.center):
         look = {"symbol": "x", "color": _CENTER, "size": 10, "line": {"color": "white", "width": 1}}
         spots.append((0.0, 0.0, _CENTER_NAME, look))
     return [
         go.Scatter(
-            x=[x], y=[y], mode="markers", name=name, showlegend=legend, legendgroup=name, marker=look,
+            x=[x],
+            y=[y],
+            mode="markers",
+            name=name,
+            showlegend=legend,
+            legendgroup=name,
+            marker=look,
             hovertemplate=f"{name}<br>{_point(x, y)}<extra>{field.name}</extra>",
         )
         for x, y, name, look in spots
     ]
 
 
-def _plane_axes(figure: go.Figure, fields: Fields, where: dict[str, int]) -> None:
+def _plane_axes(figure: Any, fields: Fields, where: dict[str, Any]) -> None:
     single = len(fields.fields) == 1
     x_title = fields.x_label if single else "α"
     y_title = fields.y_label if single else "β" * (where["col"] == 1)
     style = {**AXIS, "zeroline": False, "showgrid": False, "constrain": "domain"}
-    figure.update_xaxes({**style, "range": list(fields.x_range), "title": {"text": x_title, "font": {"size": 14}}}, **where)
-    figure.update_yaxes({**style, "range": list(fields.y_range), "title": {"text": y_title, "font": {"size": 14}}}, **where)
+    figure.update_xaxes(
+        {**style, "range": list(fields.x_range), "title": {"text": x_title, "font": {"size": 14}}}, **where
+    )
+    figure.update_yaxes(
+        {**style, "range": list(fields.y_range), "title": {"text": y_title, "font": {"size": 14}}}, **where
+    )
     name = figure.get_subplot(where["row"], where["col"]).xaxis.plotly_name.replace("axis", "")
     figure.update_yaxes(scaleanchor=name, row=where["row"], col=where["col"])

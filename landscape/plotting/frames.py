@@ -29,47 +29,55 @@ def slider_figure(figures: Mapping[str, go.Figure], *, name: str, start: str | N
     """
     import plotly.graph_objects as go
 
+    if not figures:
+        raise DataError("There is nothing to slide over.", expected="at least one figure")
     stops = list(figures)
-    start = stops[0] if start is None and stops else start
-    if start not in figures:
-        raise DataError("The slider has no such stop.", expected=f"one of {', '.join(stops) or '(none)'}", got=start)
-    base = go.Figure(figures[start])
-    kinds = [trace.type for trace in base.data]
-    frames = []
-    for stop, figure in figures.items():
-        if [trace.type for trace in figure.data] != kinds:
+    shown = stops[0] if start is None else start
+    if shown not in figures:
+        raise DataError("The slider has no such stop.", expected=f"one of {', '.join(stops)}", got=shown)
+    traces = {stop: _traces(figure) for stop, figure in figures.items()}
+    kinds = [trace["type"] for trace in traces[shown]]
+    for stop, found in traces.items():
+        if [trace["type"] for trace in found] != kinds:
             raise MismatchError("The figures behind a slider differ in their traces.", expected=kinds, got=stop)
-        frames.append(_frame(stop, figure, figures))
-    base.frames = frames
-    base.update_layout(sliders=[_slider(stops, name, start)])
-    tops = [figure.layout.margin.t or 0 for figure in figures.values()]
+    varying = [i for i in range(len(kinds)) if any(not same(t[i], traces[shown][i]) for t in traces.values())]
+    base: Any = go.Figure(figures[shown])
+    base.frames = [_frame(stop, figure, varying) for stop, figure in figures.items()]
+    base.update_layout(sliders=[_slider(stops, name, shown)])
+    layouts: list[Any] = [figure.layout for figure in figures.values()]
+    tops = [layout.margin.t or 0 for layout in layouts]
     extra = max(tops) - (base.layout.margin.t or 0)
     base.update_layout(margin_t=max(tops), height=(base.layout.height or 450) + extra)
     _make_room(base)
     return base
 
 
-def _frame(stop: str, figure: go.Figure, figures: Mapping[str, go.Figure]) -> go.Frame:
+def _traces(figure: Any) -> list[dict[str, Any]]:
+    return [trace.to_plotly_json() for trace in figure.data]
+
+
+def _frame(stop: str, figure: Any, varying: list[int]) -> go.Frame:
     import plotly.graph_objects as go
 
-    dumps = [[trace.to_plotly_json() for trace in other.data] for other in figures.values()]
-    varying = [i for i in range(len(figure.data)) if any(not _same(dump[i], dumps[0][i]) for dump in dumps[1:])]
     layout = {"title": figure.layout.title.to_plotly_json()}
     if figure.layout.annotations:
         layout["annotations"] = [annotation.to_plotly_json() for annotation in figure.layout.annotations]
     return go.Frame(name=stop, data=[figure.data[i] for i in varying], traces=varying, layout=layout)
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Tell whether two values of plotly's JSON are equal; NaN equals NaN."""
     import numpy as np
 
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         a, b = np.asarray(a), np.asarray(b)
-        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return a.tolist() == b.tolist() if a.dtype.hasobject else a.tobytes() == b.tobytes()
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b or (a != a and b != b))
 
 
@@ -92,7 +100,7 @@ def _slider(stops: list[str], name: str, start: str) -> dict[str, Any]:
     }
 
 
-def _make_room(figure: go.Figure, pixels: int = 110) -> None:
+def _make_room(figure: Any, pixels: int = 110) -> None:
     """Lengthen the figure by the slider's height, so that the drawing area keeps its size."""
     bottom = figure.layout.margin.b or 60
     figure.update_layout(margin_b=bottom + pixels, height=(figure.layout.height or 450) + pixels)

@@ -30,7 +30,7 @@ class PerturbationView:
         accuracy: Kind -> label -> (R,) accuracies in [0, 1], NaN where there are none.
         index: Which radius is marked.
         selected: The label that is emphasized; None for all alike.
-        notes: Kind -> label -> the radius in the method's own terms, for example "ε = 0.05"; may be empty.
+        notes: Kind -> what the radius is in the method's own terms, for example "ε = ‖δ‖₂ / √8"; or None.
     """
 
     radii: np.ndarray
@@ -90,7 +90,7 @@ def perturbation(
             series=tuple(_curves(view, kind, looks) + _points(view, kind, looks)),
             x_label="‖δ‖₂ (L2 norm over all weights)",
             y_label=loss_name + (", log scale" if log else ""),
-            title=KIND_NAMES.get(kind, kind) + (f", {note}" if (note := (view.notes or {}).get(kind)) else ""),
+            title=KIND_NAMES.get(kind, kind) + (f"\n{note}" if (note := (view.notes or {}).get(kind)) else ""),
             log_y=log,
             y_range=limits,
             x_range=_pad(0.0, float(view.radii.max()) or 1.0, 0.03),
@@ -127,7 +127,11 @@ def _brief(curve: np.ndarray, index: int) -> str:
 def _curves(view: PerturbationView, kind: str, looks: Mapping[str, Any]) -> list[Series]:
     return [
         Series(
-            name=label, x=view.radii, y=_finite(curve), style=looks[label], markers=False,
+            name=label,
+            x=view.radii,
+            y=_finite(curve),
+            style=looks[label],
+            markers=False,
             width=2.0 if view.selected in (None, label) else 0.9,
         )
         for label, curve in view.loss[kind].items()
@@ -138,7 +142,11 @@ def _points(view: PerturbationView, kind: str, looks: Mapping[str, Any]) -> list
     at = slice(view.index, view.index + 1)
     return [
         Series(
-            name=label, x=view.radii[at], y=_finite(curve)[at], style=looks[label], line=False,
+            name=label,
+            x=view.radii[at],
+            y=_finite(curve)[at],
+            style=looks[label],
+            line=False,
             size=13 if view.selected in (None, label) else 6,
             hover=(f"<b>{view.words(kind, label)}</b><br>‖δ‖₂ = {view.radii[view.index]:.4g}",),
         )

@@ -47,14 +47,28 @@ def wrapped(text: str, columns: int) -> str:
 def legend_below(names: list[str]) -> tuple[dict[str, Any], int]:
     """Return a legend below the panels, and the room in pixels that it takes."""
     rows = math.ceil(sum(60 + 7.6 * len(name) for name in names) / PAGE)
-    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom",
-             "font": {"size": 13}}
+    place = {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "font": {"size": 13},
+    }
     return place, 8 + 24 * rows
 
 
 def dress(
-    figure: go.Figure, *, title: str, caption: str, height: int, description: str, extra_top: int = 0,
-    extra_bottom: int = 0, **layout: Any,
+    figure: go.Figure,
+    *,
+    title: str,
+    caption: str,
+    height: int,
+    description: str,
+    extra_top: int = 0,
+    extra_bottom: int = 0,
+    **layout: Any,
 ) -> go.Figure:
     """Give a figure its title, caption, fonts and background.
 
@@ -76,8 +90,17 @@ def dress(
     top += 26 + extra_top
     figure.update_layout(
         template="none",
-        title={"text": text, "x": 0, "xref": "container", "xanchor": "left", "y": 1, "yanchor": "top",
-               "yref": "container", "pad": {"t": 22, "l": 14}, "font": {"size": 17}},
+        title={
+            "text": text,
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "pad": {"t": 22, "l": 14},
+            "font": {"size": 17},
+        },
         font={"size": 14, "color": INK, "family": "system-ui, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

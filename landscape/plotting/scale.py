@@ -1,4 +1,4 @@
-"""The common scale of values that are compared: linear or log10, clipped or not, with ticks in the values' own units."""
+"""The common scale of values that are compared: linear or log10, clipped or not, with ticks in their own units."""
 
 from __future__ import annotations
 

@@ -58,8 +58,14 @@ def density(
     peak = max(peaks, default=0.0)
     bottom = floor * peak if log and peak > 0 else 0.0
     series = tuple(
-        Series(name=name, x=np.asarray(one.grid, float), y=_cut(one.density, bottom if log else -np.inf),
-               error=np.asarray(one.band, float), style=looks[name], markers=False)
+        Series(
+            name=name,
+            x=np.asarray(one.grid, float),
+            y=_cut(one.density, bottom if log else -np.inf),
+            error=np.asarray(one.band, float),
+            style=looks[name],
+            markers=False,
+        )
         for name, one in named.items()
     )
     rugs = tuple(_rug(name, one, looks) for name, one in named.items()) if rug else ()
@@ -72,9 +78,7 @@ def density(
         x_range=_range(named, bottom),
         rug=rugs,
     )
-    chart = Chart(
-        title=title, caption=_caption(named, log, floor), panels=(axes,), band=_band(named), row_height=420
-    )
+    chart = Chart(title=title, caption=_caption(named, log, floor), panels=(axes,), band=_band(named), row_height=420)
     return draw(chart, backend)
 
 
@@ -100,14 +104,20 @@ def _range(named: dict[str, Any], bottom: float) -> tuple[float, float] | None:
 
 
 def _band(named: dict[str, Any]) -> str:
-    return "band: ± 1 standard error over probes" if any(np.any(np.asarray(one.band) > 0) for one in named.values()) else ""
+    return (
+        "band: ± 1 standard error over probes"
+        if any(np.any(np.asarray(one.band) > 0) for one in named.values())
+        else ""
+    )
 
 
 def _caption(named: dict[str, Any], log: bool, floor: float) -> str:
     said = ["The area under each curve is 1."]
     widths = {name: float(one.sigma) for name, one in named.items()}
     low, high = min(widths.values()), max(widths.values())
-    said.append(f"Each eigenvalue is smoothed by a Gaussian of width {low:.3g}" + (f" to {high:.3g}." if high > low else "."))
+    said.append(
+        f"Each eigenvalue is smoothed by a Gaussian of width {low:.3g}" + (f" to {high:.3g}." if high > low else ".")
+    )
     probes = {np.shape(one.nodes) for one in named.values()}
     if len(probes) == 1 and len(shape := probes.pop()) == 2:
         said.append(f"Stochastic Lanczos quadrature with {plural(shape[0], 'probe')} of {plural(shape[1], 'step')}.")

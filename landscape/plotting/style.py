@@ -10,13 +10,13 @@ SEQUENTIAL = "cividis"
 """The sequential color map of every loss surface: perceptually uniform, also for color-blind readers (Nunez 2018)."""
 
 INK = "#757575"
-"""Text color of plotly figures: contrast of at least 4:1 on white and on near black, as the background is transparent."""
+"""Text color of plotly figures, whose background is transparent: contrast of at least 4:1 on white and near black."""
 
 GRID = "rgba(128,128,128,0.28)"
 """Grid lines, on any background."""
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#B8A800")
-"""The palette of Okabe and Ito (2008). Black is gray and yellow is darker here, so that both show on white and black."""
+"""The palette of Okabe and Ito (2008). Black is gray and yellow darker here, to show on white and black."""
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star", "pentagon", "cross")
@@ -29,7 +29,7 @@ MATPLOTLIB_DASHES = {
     "longdash": (0, (9, 2)),
     "longdashdot": (0, (9, 1.5, 1.2, 1.5)),
 }
-MATPLOTLIB_MARKERS = dict(zip(MARKERS, ("o", "s", "D", "^", "X", "*", "p", "P"), strict=True))
+MATPLOTLIB_MARKERS: dict[str, str] = dict(zip(MARKERS, ("o", "s", "D", "^", "X", "*", "p", "P"), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

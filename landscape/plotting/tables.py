@@ -43,8 +43,12 @@ def comparison_table(
     for row, texts in zip(data.labels, _cells(data, "{}*", "{} "), strict=True):
         grid.append([row, *texts])
     widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
-             for line in grid]
+    lines = [
+        "  ".join(
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in grid
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     notes = []
     if any(any(data.best(column)) for column in range(len(data.metrics))):
@@ -102,7 +106,8 @@ def comparison_html(
     for label, texts in zip(data.labels, _cells(data, "<strong>{}</strong>", "{}"), strict=True):
         tds = "".join(f'<td style="text-align:right;white-space:nowrap">{text}</td>' for text in texts)
         body.append(f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>{tds}</tr>')
-    note = f"<caption style='caption-side:bottom;text-align:left'>{escape(caption)} ↓ lower is better, ↑ higher is better.</caption>"
+    note = f"{escape(caption)} ↓ lower is better, ↑ higher is better."
+    note = f"<caption style='caption-side:bottom;text-align:left'>{note}</caption>"
     return (
         f'<table class="comparison">{note}<thead><tr>{"".join(heads)}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"

@@ -128,8 +128,8 @@ def measure_minimum(run: Run, effort: Effort, *, extent: float = 1.0, seed: int 
         objective=objective,
         surface=surface,
         eigenpairs=hessian.top(1, seed=seed),
-        trace=hessian.trace(probes=effort.trace_probes, seed=seed),
-        density=hessian.density(probes=effort.density_probes, steps=effort.density_steps, seed=seed),
+        trace=hessian.trace(probes=effort.trace_probes, seed=seed, progress=False),
+        density=hessian.density(probes=effort.density_probes, steps=effort.density_steps, seed=seed, progress=False),
         profile=perturbation_profile(objective, draws=effort.random_draws, seed=seed, progress=False),
         lpf=measure(objective, ["lpf"], seed=seed)["lpf"],
     )

@@ -48,15 +48,19 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
     if len(errors) > 1:
         best = min(errors, key=lambda label: errors[label])
         text = f"test error: {best} is lowest, {100 * errors[best]:.1f} %"
-        sentences.append(text + (f" against {reference}'s {100 * errors[reference]:.1f} %." if reference in errors else "."))
+        sentences.append(
+            text + (f" against {reference}'s {100 * errors[reference]:.1f} %." if reference in errors else ".")
+        )
     return sentences
 
 
 def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    pairs = [(_number(row[key]), float(row["test_error"])) for row in rows.values() if key in row and "test_error" in row]
+    pairs = [
+        (_number(row[key]), float(row["test_error"])) for row in rows.values() if key in row and "test_error" in row
+    ]
     if len(pairs) < 3:
         return ""
     from scipy.stats import kendalltau
 
-    tau = kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic
+    tau = kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic  # pyright: ignore[reportAttributeAccessIssue]
     return f" Kendall's tau with the test error over these {len(pairs)} networks: {tau:+.2f}."

@@ -1,6 +1,12 @@
 """Training: settings, the loop, checkpoints, and runs on disk."""
 
-from landscape.training.checkpoint import Checkpoint, StorageWarning, latest_checkpoint, load_checkpoint, save_checkpoint
+from landscape.training.checkpoint import (
+    Checkpoint,
+    StorageWarning,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from landscape.training.metrics import Metrics, classification_metrics, evaluate_classifier, expected_calibration_error
 from landscape.training.run import Run
 from landscape.training.run_config import RunConfig

@@ -43,7 +43,12 @@ def describe_environment(
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "data_root": None if data_root is None else os.path.abspath(data_root),
-        "data": {"classes": train.classes, "input_shape": list(train.input_shape), "train": len(train), "test": len(test)},
+        "data": {
+            "classes": train.classes,
+            "input_shape": list(train.input_shape),
+            "train": len(train),
+            "test": len(test),
+        },
         "data_sha256": {"train": train.checksum, "test": test.checksum},
     }
 

@@ -169,7 +169,7 @@ class Trainer:
             closures = [self._closure(x, y) for x, y in chunks]
             self.optimizer.step(closures, weights=[float(len(y)) for _, y in chunks])
         else:
-            self.optimizer.step(self._closure(inputs, targets))
+            self.optimizer.step(self._closure(inputs, targets))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
         targets = self.data.targets[part]

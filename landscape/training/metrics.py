@@ -133,4 +133,6 @@ def evaluate_classifier(
         The metrics.
     """
     logits = predict(model, dataset, batch_size=batch_size, precision=precision)
-    return classification_metrics(logits.float() if logits.dtype == torch.bfloat16 else logits, dataset.targets.to(logits.device))
+    return classification_metrics(
+        logits.float() if logits.dtype == torch.bfloat16 else logits, dataset.targets.to(logits.device)
+    )

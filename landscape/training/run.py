@@ -61,7 +61,7 @@ def load_run_dataset(config: RunConfig, split: str, *, data_root: str | os.PathL
     training = split == "train"
     return load_dataset(
         config.dataset,
-        root=data_root,
+        root=None if data_root is None else Path(data_root),
         split=split,
         limit=config.limit if training else config.test_limit,
         seed=config.data_seed,
@@ -171,7 +171,9 @@ class Run:
         paths = dict(self.checkpoints())
         if step not in paths:
             have = ", ".join(str(number) for number in paths) or "none"
-            raise StorageError(f"There is no checkpoint of step {step}.", expected=f"one of {have}", fix="Choose one of these.")
+            raise StorageError(
+                f"There is no checkpoint of step {step}.", expected=f"one of {have}", fix="Choose one of these."
+            )
         return load_checkpoint(paths[step])
 
     def dataset(self, split: str = "train") -> Dataset:
@@ -251,7 +253,9 @@ class Run:
         dataset = self.dataset(split)
         if limit is not None and limit != len(dataset):
             if not 1 <= limit <= len(dataset):
-                raise ConfigError("limit is out of range.", expected=f"1 to {len(dataset)}", got=limit, fix="Choose fewer.")
+                raise ConfigError(
+                    "limit is out of range.", expected=f"1 to {len(dataset)}", got=limit, fix="Choose fewer."
+                )
             order = torch.randperm(len(dataset), generator=generator(self.config.data_seed, "objective", split))
             dataset = dataset.subset(order[:limit].sort().values)
         model = self.model(step).to(resolve_device(device or self.config.device))
@@ -260,7 +264,12 @@ class Run:
     def weights_checksum(self) -> str:
         """Return the SHA-256 of the newest checkpoint's weights and buffers: equal for bit-identical runs."""
         model = self.checkpoint().model
-        return sha256_arrays({name: tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for name, tensor in model.items()})
+        return sha256_arrays(
+            {
+                name: tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+                for name, tensor in model.items()
+            }
+        )
 
     def write_status(self, state: str, **details: Any) -> None:
         """Write status.json (for the training loop)."""

@@ -123,7 +123,9 @@ class RunConfig(Config):
         for name in ("limit", "test_limit"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1, or none for all", value)
-        require(self.schedule != "multistep" or bool(self.milestones), "milestones", "one epoch or more", self.milestones)
+        require(
+            self.schedule != "multistep" or bool(self.milestones), "milestones", "one epoch or more", self.milestones
+        )
         self._validate_optimizer()
         self._validate_names()
 

@@ -62,7 +62,9 @@ def train(
     run = Run(Path(root) / config.folder_name, config)
     exists = (run.path / "config.json").is_file()
     if resume == "must" and not exists:
-        raise StorageError(f"There is no run {run.path} to resume.", fix="Use resume='auto', or check root and settings.")
+        raise StorageError(
+            f"There is no run {run.path} to resume.", fix="Use resume='auto', or check root and settings."
+        )
     if exists and resume != "never":
         Run.load(run.path)
         if run.status == "finished" and run.checkpoints():

@@ -115,9 +115,7 @@ def test_nothing_to_do_is_the_identity_and_draws_nothing():
 def test_uint8_and_float_images_are_moved_alike():
     augment = Augmentation(crop_padding=2, flip=True)
     images = batch(32)
-    assert torch.equal(
-        augment(images, generator(1, "tests")).double(), augment(images.double(), generator(1, "tests"))
-    )
+    assert torch.equal(augment(images, generator(1, "tests")).double(), augment(images.double(), generator(1, "tests")))
 
 
 @pytest.mark.parametrize(

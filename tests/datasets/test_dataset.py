@@ -64,10 +64,8 @@ def test_a_constant_channel_normalizes_to_zero():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_normalized_is_its_definition(dtype):
     ds = make(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
-    shape = (1, 3, 1, 1)
-    exact = (ds.inputs.double() / 255 - torch.tensor(ds.mean).double().reshape(shape)) / torch.tensor(
-        ds.std
-    ).double().reshape(shape)
+    mean, std = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (ds.mean, ds.std))
+    exact = (ds.inputs.double() / 255 - mean) / std
     found = ds.normalized(dtype=dtype)
     assert found.dtype == dtype
     # Values up to 8: a few roundings of the result's own precision.

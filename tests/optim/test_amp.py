@@ -68,7 +68,9 @@ def test_amp_equals_the_formula(ball, inner_iter, epsilon, inner_lr):
         assert not loss.requires_grad
     assert calls == 6 * (inner_iter + 1)
     # the code divides by (norm + 1e-12), the formula by the norm: 1e-11 relative after six steps
-    torch.testing.assert_close(torch.cat([p.detach().reshape(-1) for p in model.parameters()]), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        torch.cat([p.detach().reshape(-1) for p in model.parameters()]), expected, rtol=1e-9, atol=1e-11
+    )
 
 
 def test_the_two_balls_differ_by_the_root_of_the_number_of_tensors():

@@ -129,7 +129,7 @@ def test_resume_is_bit_identical(method, how):
     elif how == "deepcopy":
         other, fresh = copy.deepcopy((model, optimizer))
     else:
-        other, fresh = pickle.loads(pickle.dumps((model, optimizer)))  # noqa: S301 - our own bytes, from this very line
+        other, fresh = pickle.loads(pickle.dumps((model, optimizer)))
     for _ in range(3):
         fresh.step(closure_of(other, fresh, inputs, targets))
     assert torch.equal(flat(other), expected)

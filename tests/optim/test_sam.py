@@ -66,7 +66,9 @@ def reference_run(model, inputs, targets, *, rho, form, lr, momentum, decay, ste
 def test_sam_equals_the_formula(form):
     model, inputs, targets = problem()
     expected = reference_run(model, inputs, targets, rho=0.3, form=form, lr=0.1, momentum=0.9, decay=1e-2, steps=10)
-    optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.3, adaptive=form, lr=0.1, momentum=0.9, weight_decay=1e-2)
+    optimizer = SAM(
+        model.parameters(), torch.optim.SGD, rho=0.3, adaptive=form, lr=0.1, momentum=0.9, weight_decay=1e-2
+    )
     for _ in range(10):
         optimizer.step(closure_of(model, optimizer, inputs, targets))
     # ten steps of float64 arithmetic in another order of operations

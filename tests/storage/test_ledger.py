@@ -46,20 +46,21 @@ def test_nan_is_kept(tmp_path):
 
 
 @given(written=st.lists(rows, min_size=1, max_size=3), more=st.lists(rows, min_size=1, max_size=2), cut=st.integers(1))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_tear_anywhere_costs_only_the_torn_row(path, written, more, cut):
     path.unlink(missing_ok=True)
     ledger = Ledger(path)
-    for row in written:
-        ledger.append(row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in written))
     content = path.read_bytes()
     last = len(content) - len(json.dumps(written[-1])) - 1
     kept = last + cut % (len(content) - last)  # somewhere inside the last line, its newline gone at least
     path.write_bytes(content[:kept])
     whole = written if kept == len(content) - 1 else written[:-1]
     assert ledger.rows() == whole
-    for row in more:
-        ledger.append(row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # the disk is not what is tested here
+        for row in more:
+            ledger.append(row)
     assert ledger.rows() == whole + more
 
 

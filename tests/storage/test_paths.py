@@ -27,7 +27,7 @@ def root(tmp_path_factory) -> Path:
 
 
 @given(names=st.lists(parts, max_size=3))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=200)
 @example(names=["outside"])
 @example(names=["folder", "..", ".."])
 @example(names=["\ud800"])

@@ -26,7 +26,13 @@ def example(step: int = 7) -> Checkpoint:
         step=step,
         epoch=2,
         batch=3,
-        model={"w": weight, "half": weight.bfloat16(), "empty": torch.zeros(0), "tied": weight, "count": torch.tensor(4)},
+        model={
+            "w": weight,
+            "half": weight.bfloat16(),
+            "empty": torch.zeros(0),
+            "tied": weight,
+            "count": torch.tensor(4),
+        },
         optimizer={
             "state": {0: {"momentum_buffer": weight * 2, "step": torch.tensor(3.0)}},
             "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "params": [0], "foreach": None, "nesterov": False}],

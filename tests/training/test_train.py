@@ -54,7 +54,9 @@ def stop_after(steps: int):
 
 
 def state(run: Run):
-    return run.weights_checksum(), [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in run.metrics()]
+    return run.weights_checksum(), [
+        {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in run.metrics()
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -220,7 +222,18 @@ def test_an_objective_of_a_run_is_a_fixed_subset(tmp_path):
         found.objective(limit=1000)
 
 
-COMMAND = [sys.executable, "-m", "landscape.cli", "train", "--dataset", "digits", "--model", "smallcnn", "--optimizer", "sam"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "landscape.cli",
+    "train",
+    "--dataset",
+    "digits",
+    "--model",
+    "smallcnn",
+    "--optimizer",
+    "sam",
+]
 
 
 WORDS = [*COMMAND, "--rho", "0.05", "--seed", "1", "--limit", "200", "--epochs", "12", "--quiet"]

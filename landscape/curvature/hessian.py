@@ -1,0 +1,139 @@
+"""The Hessian of an objective as an operator."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from landscape.curvature.graph import GradientGraphs, free_memory
+from landscape.curvature.operator import CurvatureOperator
+from landscape.errors import ConfigError, MismatchError, NonFiniteError
+from landscape.objective import Objective, hessian_product
+from landscape.seeding import preserved_rng
+
+
+class Hessian(CurvatureOperator):
+    """The second derivative of the mean loss, at the weights that the model has when this is built.
+
+    Definition: ``H[i, j] = d^2 L / dw_i dw_j`` with L the objective's loss, averaged over examples. Products are exact,
+    by double backward; there are no finite differences, which fail for ReLU networks in single precision.
+
+    It is frozen: later changes of the model pass it by. The graphs of all batches are kept between products where they
+    fit into memory, and built again for each product where not; both give the same matrix.
+
+    Args:
+        objective: Whose loss. Its model is not changed.
+        memory: Bytes that kept graphs may take; 0 keeps none. By default half of what is free on a CUDA device; on a
+            CPU a quarter of what is free, at most 4 GiB. What they need is measured on the first batch.
+
+    Raises:
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        NonFiniteError: The loss or its gradient is NaN or infinite at these weights.
+        ConfigError: ``memory`` is negative.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> data = (torch.tensor([[1.0, 0.0], [0.0, 2.0]]).double(), torch.zeros(2, 1).double())
+        >>> H = Hessian(Objective(model, data, torch.nn.functional.mse_loss))  # L = (w1**2 + (2 w2)**2) / 2
+        >>> (H @ torch.ones(2).double()).tolist(), H.trace(method="exact").value
+        ([1.0, 4.0], 5.0)
+        >>> round(float(H.top(1).values[0]), 6)
+        4.0
+
+    References:
+        B. Pearlmutter, Fast Exact Multiplication by the Hessian, Neural Computation 1994.
+    """
+
+    def __init__(self, objective: Objective, *, memory: int | None = None) -> None:
+        if memory is not None and memory < 0:
+            raise ConfigError("memory is out of range.", expected="bytes, not negative", got=memory)
+        objective.check_deterministic()
+        self.objective = objective.snapshot()
+        self._flat = self.objective.weights().requires_grad_(True)
+        budget = free_memory(objective.device) if memory is None else memory
+        with preserved_rng(), torch.enable_grad():
+            self._graphs = GradientGraphs(self.objective, self._flat, budget)
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        loss, bad = float(self._graphs.loss), int((~torch.isfinite(self._graphs.gradient)).sum())
+        if not torch.isfinite(self._graphs.loss) or bad:
+            self.close()
+            raise NonFiniteError(
+                "There is no Hessian at these weights.",
+                expected="a finite loss and gradient",
+                got=f"a loss of {loss}, and {bad} of {self.size} entries of the gradient that are NaN or infinite",
+                fix="Load an earlier checkpoint, lower the learning rate, or use float64.",
+            )
+
+    @property
+    def size(self) -> int:
+        """P, the number of weights."""
+        return self.objective.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The objective's dtype, in which products are computed."""
+        return self.objective.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The objective's device."""
+        return self.objective.device
+
+    @property
+    def keeps_graph(self) -> bool:
+        """Whether the graphs are kept between products."""
+        return self._graphs.kept
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient at these weights, (P,), a copy."""
+        return self._graphs.gradient.clone()
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """Multiply the Hessian with a vector (P,), or with K vectors (P, K).
+
+        Args:
+            vector: (P,) or (P, K); it is brought to the operator's device and dtype.
+
+        Returns:
+            H v, in the shape of ``vector``, on the operator's device and in its dtype.
+
+        Raises:
+            MismatchError: The shape is another one.
+        """
+        if not isinstance(vector, Tensor) or vector.ndim not in (1, 2) or len(vector) != self.size:
+            raise MismatchError(
+                "The Hessian cannot be multiplied with this.",
+                expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
+                got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
+            )
+        columns = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1)
+        total = torch.zeros_like(columns)
+        with preserved_rng(), torch.enable_grad():
+            for gradient in self._graphs:
+                for k in range(columns.shape[1]):
+                    total[:, k] += hessian_product(gradient, self._flat, columns[:, k])
+        return total.reshape(vector.shape)
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what this is the Hessian of; plain JSON values."""
+        return {"operator": "Hessian", **self.objective.provenance()}
+
+    def close(self) -> None:
+        """Give the memory of kept graphs back. Products still work; each builds its graphs again."""
+        self._graphs.release()
+
+    def __enter__(self) -> Self:
+        """Return the operator itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the memory of kept graphs back."""
+        self.close()

@@ -1,0 +1,27 @@
+"""Explorers made of plots and controls: live in JupyterLab, and as figures with their own slider in a static page.
+
+Importing this package loads neither ipywidgets nor plotly; showing something does.
+"""
+
+from landscape.widgets.controls import Control, menu, slider
+from landscape.widgets.explorers import RunComparison, SpectrumExplorer, SurfaceExplorer
+from landscape.widgets.job import Job
+from landscape.widgets.mode import display_mode
+from landscape.widgets.panel import Panel
+from landscape.widgets.perturbation import PerturbationExplorer
+from landscape.widgets.show import show, show_comparison
+
+__all__ = [
+    "Control",
+    "Job",
+    "Panel",
+    "PerturbationExplorer",
+    "RunComparison",
+    "SpectrumExplorer",
+    "SurfaceExplorer",
+    "display_mode",
+    "menu",
+    "show",
+    "show_comparison",
+    "slider",
+]

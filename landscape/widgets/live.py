@@ -1,0 +1,62 @@
+"""Plotly figures that talk to the kernel, and the corrections that they need."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from landscape.plotting.frames import same
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def figure_widget(figure: go.Figure) -> Any:
+    """Make a live figure that survives a reload of the page and fills the cell.
+
+    Args:
+        figure: What is shown first; it is copied.
+
+    Returns:
+        A plotly ``FigureWidget``.
+    """
+    import plotly.graph_objects as go
+
+    widget: Any = go.FigureWidget(figure)
+    # A reloaded page asks for these two traits; plotly keeps them at the first figure.
+    widget._trait_values["_widget_data"] = widget._data
+    widget._trait_values["_widget_layout"] = widget._layout
+    # Without this, scrolling the page over a surface zooms it.
+    widget._config = {"scrollZoom": False, "displaylogo": False, "responsive": True}
+    return widget
+
+
+def redraw(figure: Any, fresh: Any) -> None:
+    """Bring a figure, live or plain, to the content of another one, in place and in one message.
+
+    A camera that the reader turned stays. Figures with other traces replace all traces.
+
+    Args:
+        figure: Changed.
+        fresh: What it shall show.
+    """
+    if [trace.type for trace in figure.data] != [trace.type for trace in fresh.data]:
+        figure.data = ()
+        figure.add_traces(list(fresh.data))
+    with getattr(figure, "batch_update", nullcontext)():
+        for old, new in zip(figure.data, fresh.data, strict=True):
+            _take_over(old, new.to_plotly_json(), leave=("type", "uid"))
+        layout = fresh.layout.to_plotly_json()
+        for name in list(layout):
+            if name.startswith("scene"):
+                layout[name].pop("camera", None)
+                figure.layout[name].update(layout.pop(name))
+        _take_over(figure.layout, layout, leave=("template",))
+
+
+def _take_over(old: Any, values: dict[str, Any], *, leave: tuple[str, ...]) -> None:
+    """Set what differs, so that unchanged arrays do not travel to the page again."""
+    present = old.to_plotly_json()
+    changed = {k: v for k, v in values.items() if k not in leave and not (k in present and same(v, present[k]))}
+    if changed:
+        old.update(changed, overwrite=True)
