@@ -83,7 +83,7 @@ class SurfaceCommand:
     def run(self) -> int:
         """Compute, save, draw."""
         from landscape import plotting
-        from landscape.notebook_html import write_figure_html
+        from landscape.storage import write_text
         from landscape.surface import evaluate_surface, random_plane
 
         run, objective = _open(self.run_folder, self.split, self.limit)
@@ -100,7 +100,8 @@ class SurfaceCommand:
         )
         surface.save(folder / "surface.npz")
         page = self.html or folder / "surface.html"
-        write_figure_html(plotting.surface3d(surface, title=f"{run.config.optimizer}: {self.split} loss"), page)
+        figure = plotting.surface3d(surface, title=f"{run.config.optimizer}: {self.split} loss")
+        write_text(page, figure.to_html(include_plotlyjs=True))  # pyright: ignore[reportAttributeAccessIssue]
         print(f"surface        {folder / 'surface.npz'}")
         print(f"picture        {page}")
         print(f"center loss    {surface.center_loss:.6f} nats")
@@ -198,9 +199,10 @@ class NotebookCommand:
         known = ", ".join(parameter.name for parameter in notebook_parameters(path))
         print(f"running {path} (parameters: {known})", flush=True)
         result = run_notebook(path, output, parameters=dict(self.parameters), timeout=self.timeout, html=html)
-        for text in result.tables:
-            print(f"\n{text}")
-        print(f"\nnotebook {result.output}\npage     {html.resolve()}")
+        summary = result.tagged_text("summary")
+        if summary:
+            print(f"\n{summary}")
+        print(f"\nnotebook {result.path}\npage     {html.resolve()}")
         return 0
 
 
@@ -221,7 +223,9 @@ class DataCommand:
 
         if self.action == "list":
             for name, spec in DATASETS.items():
-                print(f"{name:15} {spec.title}: {spec.train} training and {spec.test} test examples, {spec.classes} classes")
+                print(
+                    f"{name:15} {spec.title}: {spec.train} training and {spec.test} test examples, {spec.classes} classes"
+                )
             print(f"{'folder:PATH':15} your own images: PATH/train/<class>/*.png|jpg and PATH/test/<class>/...")
             return 0
         if self.name is None:

@@ -112,13 +112,13 @@ class Hessian(CurvatureOperator):
                 expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
                 got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
             )
-        columns = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1)
-        total = torch.zeros_like(columns)
+        rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.contiguous()
+        total = torch.zeros_like(rows)
         with preserved_rng(), torch.enable_grad():
             for gradient in self._graphs:
-                for k in range(columns.shape[1]):
-                    total[:, k] += hessian_product(gradient, self._flat, columns[:, k])
-        return total.reshape(vector.shape)
+                for row, product in zip(rows, total, strict=True):
+                    product += hessian_product(gradient, self._flat, row)
+        return total.T.reshape(vector.shape)
 
     def provenance(self) -> dict[str, Any]:
         """Say what this is the Hessian of; plain JSON values."""

@@ -22,9 +22,9 @@ def random_vector(operator: Products, seed: int, *names: str | int) -> Tensor:
 class Lanczos:
     """Build an orthonormal basis Q of a Krylov space, with ``Q^T H Q = T`` tridiagonal.
 
-    Every new vector is made orthogonal to all earlier ones, twice, so no false copies of eigenvalues appear. Vectors
-    stay on the operator's device and in its dtype; T is float64. Each step takes one product and reads two numbers from
-    the device.
+    Every new vector is made orthogonal to all earlier ones, twice where rounding calls for it, so no false copies of
+    eigenvalues appear. Vectors stay on the operator's device and in its dtype; T is float64. Each step takes one
+    product and reads its coefficients from the device.
 
     Args:
         operator: H, symmetric (P, P).
@@ -66,19 +66,25 @@ class Lanczos:
         self._append(vector)
         image = self.operator @ vector
         alpha = torch.dot(vector, image)
-        rest = self._orthogonal(image)
-        beta = torch.linalg.vector_norm(rest)
-        diagonal, beside = torch.stack([alpha, beta]).double().tolist()
+        rest = image - alpha * vector
+        if self.steps and self.beside[-1]:
+            rest -= self.beside[-1] * self._vector(self.steps - 1)
+        before = torch.linalg.vector_norm(rest)
+        rest = self._orthogonal(rest)
+        diagonal, was, beside = torch.stack([alpha, before, torch.linalg.vector_norm(rest)]).double().tolist()
         if not np.isfinite(diagonal + beside):
             raise NonFiniteError(
                 "A product with the curvature matrix is NaN or infinite.",
                 fix="Use float64, or look for an operation whose second derivative is undefined at these weights.",
             )
+        if beside < 0.7 * was:  # much was taken away, so rounding matters: once more, which is enough (Kahan, Parlett)
+            rest = self._orthogonal(rest)
+            beside = float(torch.linalg.vector_norm(rest))
         self._scale = max(self._scale, abs(diagonal), beside)
         invariant = beside <= 10 * torch.finfo(self.operator.dtype).eps * self._scale
         self.diagonal.append(diagonal)
         self.beside.append(0.0 if invariant else beside)
-        self._next = self._after_invariant() if invariant else self._limited(rest / beta)
+        self._next = self._after_invariant() if invariant else self._limited(rest / beside)
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the eigenvalues of T (m,), ascending, its eigenvectors (m, m), and their residual norms (m,)."""
@@ -97,24 +103,28 @@ class Lanczos:
         return total
 
     def _append(self, vector: Tensor) -> None:
-        row = self.steps % _BLOCK
-        if row == 0:
+        if self.steps % _BLOCK == 0:
             self._blocks.append(vector.new_zeros(min(_BLOCK, self._room), len(vector)))
             self._room -= len(self._blocks[-1])
-        self._blocks[-1][row] = vector
+        self._blocks[-1][self.steps % _BLOCK] = vector
+
+    def _vector(self, index: int) -> Tensor:
+        return self._blocks[index // _BLOCK][index % _BLOCK]
 
     def _orthogonal(self, vector: Tensor) -> Tensor:
-        for _ in range(2):  # "twice is enough" (Kahan; Parlett, The Symmetric Eigenvalue Problem, section 6.9)
-            for block in (*self._locked, *self._blocks):
-                vector = vector - (block @ vector) @ block
+        """Take the parts along all earlier vectors away, once."""
+        for block in (*self._locked, *self._blocks):
+            vector = vector - (block @ vector) @ block
         return vector
 
     def _fresh(self, vector: Tensor) -> Tensor | None:
         before = torch.linalg.vector_norm(vector)
         rest = self._orthogonal(vector)
         after = torch.linalg.vector_norm(rest)
-        full = bool(after <= 100 * torch.finfo(rest.dtype).eps * before)
-        return None if full else self._orthogonal(rest / after)
+        if bool(after <= 100 * torch.finfo(rest.dtype).eps * before):
+            return None
+        rest = self._orthogonal(rest / after)
+        return rest / torch.linalg.vector_norm(rest)
 
     def _after_invariant(self) -> Tensor | None:
         if self.seed is None or self._full():

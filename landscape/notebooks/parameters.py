@@ -141,7 +141,7 @@ def _parameter(node: ast.stmt, comment: str) -> Parameter:
 
 def _kinds(annotation: str, default: Any) -> tuple[str, ...]:
     names = re.findall(r"[A-Za-z_]+", re.sub(r"\[(?!.*\|).*?\]", "", annotation.replace("Optional", "None |")))
-    own = "None" if default is None else type(default).__name__
+    own = _kind(default)
     kinds = {name for name in names if name in _ORDER}
     if not kinds:
         return _ORDER if default is None else (own,)
@@ -181,7 +181,7 @@ def check_parameters(given: Mapping[str, Any], known: list[Parameter]) -> dict[s
 
 
 def _convert(value: Any, parameter: Parameter) -> Any:
-    own = "None" if value is None else type(value).__name__
+    own = _kind(value)
     if own in parameter.kinds and own != "str":
         return value
     if own == "int" and "float" in parameter.kinds:
@@ -199,6 +199,10 @@ def _convert(value: Any, parameter: Parameter) -> Any:
         expected=f"{' or '.join(parameter.kinds)}, such as {parameter.default!r}",
         got=f"{value!r} ({own})",
     )
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def _none(text: str, _: Parameter) -> None:

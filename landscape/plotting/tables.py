@@ -35,7 +35,7 @@ def comparison_table(
         optimizer  test error (%)
         ---------  --------------
         SGD                 12.0
-        SAM                  5.00*
+        SAM                 5.00*
         * best in its column
     """
     data = read_rows(rows, columns=columns, metrics=metrics)

@@ -1,0 +1,195 @@
+"""The command: what it prints, where it writes, and one clear error with exit code 2 for wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from landscape.cli import main
+from landscape.training import Run, RunConfig
+
+SMALL = [
+    "--limit",
+    "100",
+    "--test-limit",
+    "50",
+    "--model",
+    "mlp",
+    "--model-option",
+    "hidden=[8]",
+    "--epochs",
+    "2",
+    "--quiet",
+]
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("runs")
+    assert main(["train", "--optimizer", "sam", "--rho", "0.1", *SMALL, "--root", str(root)]) == 0
+    (folder,) = root.iterdir()
+    return str(folder)
+
+
+def test_train_says_where_and_how_it_ended(capsys, tmp_path):
+    words = ["train", "--optimizer", "amp", "--epsilon", "0.1", *SMALL, "--root", str(tmp_path)]
+    code, out, _ = call(capsys, *words)
+    assert code == 0
+    (folder,) = tmp_path.iterdir()
+    run = Run.load(folder)
+    assert (run.config.epsilon, run.config.model_options) == (0.1, {"hidden": [8]})
+    assert f"weights sha256 {run.weights_checksum()}" in out
+    assert f"test error     {100 * run.metrics()[-1]['test_error']:.2f} %" in out
+
+
+def test_settings_from_a_file_are_overridden_by_flags(capsys, tmp_path):
+    settings = {
+        "optimizer": "asam",
+        "rho": 2.0,
+        "epochs": 1,
+        "limit": 60,
+        "model": "mlp",
+        "model_options": {"hidden": [4]},
+    }
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    words = [
+        "train",
+        "--config",
+        str(tmp_path / "settings.json"),
+        "--rho",
+        "3",
+        "--quiet",
+        "--root",
+        str(tmp_path / "r"),
+    ]
+    code, _, err = call(capsys, *words)
+    assert code == 0, err
+    (folder,) = (tmp_path / "r").iterdir()
+    assert Run.load(folder).config == RunConfig.from_dict({**settings, "rho": 3.0})
+
+
+def test_surface_and_curvature_of_a_run(capsys, trained, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = call(capsys, "surface", trained, "--points", "5", "--quiet", "--html", str(page))
+    assert code == 0, err
+    assert page.stat().st_size > 10_000
+    loss = Run.load(trained).objective("train").evaluate().loss
+    assert f"center loss    {loss:.6f} nats" in out
+    words = ["--top", "2", "--probes", "10", "--density-probes", "2", "--steps", "8", "--quiet"]
+    code, out, err = call(capsys, "curvature", trained, *words)
+    assert code == 0, err
+    path = next(line.split()[-1] for line in out.splitlines() if line.startswith("saved"))
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays["eigenvalues"].shape == (2,)
+        assert arrays["density_nodes"].shape == (2, 8)
+
+
+def test_data_and_help(capsys):
+    code, out, _ = call(capsys, "data")
+    assert code == 0
+    for name in ("digits", "mnist1d", "cifar10", "gtsrb", "folder:PATH"):
+        assert name in out
+    code, out, _ = call(capsys, "data", "check", "digits")
+    assert code == 0
+    assert "1000 examples of 1x8x8, 10 classes" in out
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for command in ("train", "surface", "curvature", "notebook", "data", "doctor"):
+        assert command in out
+
+
+def test_doctor_looks_at_this_machine(capsys):
+    code, out, _ = call(capsys, "doctor")
+    assert code == 0
+    assert "torch" in out
+
+
+CASES = (
+    "unknown dataset",
+    "unknown model",
+    "unknown optimizer",
+    "unknown flag",
+    "unknown model option",
+    "negative rho",
+    "rho for SGD",
+    "a folder without images",
+    "no such folder",
+    "an unreadable image",
+    "data that is not there",
+    "more than there is",
+    "a config that is no JSON",
+)
+
+
+def wrong_inputs(tmp_path):
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    (empty / "train" / "a").mkdir(parents=True)
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (broken / split / name).mkdir(parents=True)
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(broken / split / name / "0.png")
+    (broken / "train" / "a" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    return {
+        "unknown dataset": (["--dataset", "digit"], "digits"),
+        "unknown model": (["--model", "smalcnn"], "smallcnn"),
+        "unknown optimizer": (["--optimizer", "samm"], "'sam'"),
+        "unknown flag": (["--optimiser", "sam"], "--optimizer"),
+        "unknown model option": (["--model-option", "hiden=[3]"], "hidden"),
+        "negative rho": (["--optimizer", "sam", "--rho", "-1"], "rho"),
+        "rho for SGD": (["--rho", "0.1"], "rho"),
+        "a folder without images": (["--dataset", f"folder:{empty}"], "image"),
+        "no such folder": (["--dataset", f"folder:{tmp_path / 'nowhere'}"], "nowhere"),
+        "an unreadable image": (["--dataset", f"folder:{broken}", "--limit", "3"], "1.png"),
+        "data that is not there": (["--dataset", "cifar10", "--data-root", str(tmp_path)], "landscape data download"),
+        "more than there is": (["--limit", "100000"], "100000"),
+        "a config that is no JSON": (["--config", str(broken / "train" / "a" / "1.png")], "1.png"),
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_input_gives_one_error_and_no_file(capsys, tmp_path, monkeypatch, case):
+    words, expected = wrong_inputs(tmp_path / "input")[case]
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "train", "--model", "mlp", *words, "--quiet")
+    assert code == 2
+    assert expected in err
+    assert "Traceback" not in err
+    runs = tmp_path / "runs"
+    assert not runs.exists() or list(runs.iterdir()) == []
+
+
+def test_a_missing_run_and_a_damaged_checkpoint(capsys, tmp_path, trained):
+    code, _, err = call(capsys, "surface", str(tmp_path))
+    assert code == 2
+    assert "holds no run" in err
+    code, _, err = call(capsys, "notebook", "no_such_notebook")
+    assert code == 2
+    assert "no_such_notebook" in err
+    assert "00_tour" in err
+    code, _, err = call(capsys, "data", "download")
+    assert code == 2
+    assert "needs a name" in err
+
+
+def test_all_checkpoints_damaged(capsys, tmp_path):
+    words = ["train", *SMALL, "--root", str(tmp_path)]
+    assert main(words) == 0
+    (folder,) = tmp_path.iterdir()
+    for path in (folder / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="cannot be read"):
+        code, _, err = call(capsys, "curvature", str(folder))
+    assert code == 2
+    assert "No checkpoint" in err
+    assert not os.path.exists(folder / "curvature")
