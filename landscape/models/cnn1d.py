@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from landscape.models.layers import check_signals, check_widths, initialize
+from landscape.models.layers import check_signals, check_widths
 
 
 def cnn1d(
@@ -44,5 +44,4 @@ def cnn1d(
         layers += [nn.BatchNorm1d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
         inputs, length = width, (length + 2 - kernel) // 2 + 1
     network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * length, classes))
-    initialize(network)
     return network

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from landscape.errors import ConfigError
-from landscape.models.layers import check_images, initialize
+from landscape.models.layers import check_images
 
 
 def lenet(
@@ -54,5 +54,4 @@ def lenet(
         nn.Dropout(rates[1]),
         nn.Linear(128, classes),
     )
-    initialize(network)
     return network

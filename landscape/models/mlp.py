@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import nn
 
 from landscape.errors import ModelError
-from landscape.models.layers import check_widths, initialize
+from landscape.models.layers import check_widths
 
 
 def mlp(
@@ -48,5 +48,4 @@ def mlp(
         layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
         layers += [nn.BatchNorm1d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
     network = nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
-    initialize(network)
     return network

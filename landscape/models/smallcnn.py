@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from landscape.models.layers import check_images, check_widths, conv3x3, initialize
+from landscape.models.layers import check_images, check_widths, conv3x3
 
 
 def smallcnn(
@@ -52,5 +52,4 @@ def smallcnn(
         nn.Flatten(),
         nn.Linear(third * (shape[1] // 4) * (shape[2] // 4), classes),
     )
-    initialize(network)
     return network

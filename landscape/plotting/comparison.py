@@ -50,6 +50,7 @@ METRICS: dict[str, Metric] = {
     "trace": Metric(name="Hessian trace", unit="loss/weight²", better="low"),
     "frobenius_norm": Metric(name="Hessian Frobenius norm", unit="loss/weight²", better="low"),
     "lpf": Metric(name="LPF measure", unit="nats", better="low"),
+    "lpf_rise": Metric(name="LPF rise", unit="nats", better="low"),
     "sharpness": Metric(name="sharpness", unit="nats", better="low"),
     "seconds_per_epoch": Metric(name="time per epoch", unit="s", better="low"),
     "seconds": Metric(name="time", unit="s", better="low"),

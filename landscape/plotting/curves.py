@@ -209,10 +209,14 @@ def training_curves(
     for key in show:
         series = []
         for name, rows in named.items():
-            values = _metric(rows, key)
+            numbered = [(row.get("epoch", index + 1), row) for index, row in enumerate(rows)]
+            source = "train_accuracy" if key == "train_error" else key
+            measured = [(epoch, row) for epoch, row in numbered if row.get(source) is not None]
+            values = _metric([row for _, row in measured], key)
             missing += int(np.sum(~np.isfinite(values)))
-            epochs = np.array([row.get("epoch", index + 1) for index, row in enumerate(rows)], float)
-            series.append(Series(name=name, x=epochs, y=values, style=looks[name], markers=len(rows) <= 25, size=5))
+            epochs = np.array([epoch for epoch, _ in measured], float)
+            few = len(measured) <= 25
+            series.append(Series(name=name, x=epochs, y=values, style=looks[name], markers=few, size=5))
         every = np.concatenate([one.y for one in series])
         log = key in _LOG and spans_decade(every)
         label = CURVES[key][1] + (", log scale" if log else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -95,6 +95,7 @@ class Minimum:
             "top_eigenvalue": float(self.eigenpairs.values[0]),
             "trace": self.trace,
             "lpf": self.lpf,
+            "lpf_rise": replace(self.lpf, value=self.lpf.value - self.profile.base_loss),
             "seconds_per_epoch": median(row["seconds"] for row in rows),
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from landscape.curvature import Estimate
 
-_MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf": "LPF measure"}
+_MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf_rise": "LPF rise"}
 
 
 def _number(value: Any) -> float:
@@ -26,7 +26,7 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
         reference: The label that the others are compared with.
 
     Returns:
-        One sentence per measure, and one on the test error.
+        Sentences: for each measure the flattest minimum and its agreement with the test error; last the test error.
 
     Example:
         >>> rows = {"SGD": {"test_error": 0.1, "trace": 8.0}, "SAM": {"test_error": 0.05, "trace": 2.0}}
@@ -43,7 +43,7 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
         text = f"{name}: {best} is flattest, {finite[best]:.3g}"
         if best != reference and finite.get(reference, -1.0) > 0 and finite[best] > 0:
             text += f", {finite[reference] / finite[best]:.1f} times below {reference} ({finite[reference]:.3g})"
-        sentences.append(text + "." + _agreement(rows, key))
+        sentences += [text + ".", *_agreement(rows, key, name)]
     errors = {label: float(row["test_error"]) for label, row in rows.items() if "test_error" in row}
     if len(errors) > 1:
         best = min(errors, key=lambda label: errors[label])
@@ -54,13 +54,12 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
     return sentences
 
 
-def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    pairs = [
-        (_number(row[key]), float(row["test_error"])) for row in rows.values() if key in row and "test_error" in row
-    ]
-    if len(pairs) < 3:
-        return ""
+def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str, name: str) -> list[str]:
+    both = [row for row in rows.values() if key in row and "test_error" in row]
+    if len(both) < 3:
+        return []
     from scipy.stats import kendalltau
 
-    tau = kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic  # pyright: ignore[reportAttributeAccessIssue]
-    return f" Kendall's tau with the test error over these {len(pairs)} networks: {tau:+.2f}."
+    found = kendalltau([_number(row[key]) for row in both], [float(row["test_error"]) for row in both])
+    tau = found.statistic  # pyright: ignore[reportAttributeAccessIssue]
+    return [f"{name} against test error over these {len(both)} networks: Kendall's tau {tau:+.2f}."]

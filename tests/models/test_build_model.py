@@ -141,16 +141,23 @@ def test_inputs_keep_their_values(name):
     assert torch.equal(x, before)
 
 
-def test_initial_weights_are_he_normal():
+def test_residual_networks_start_with_hes_weights():
     with seeded(0, "tests"):
-        model = build_model("mlp", hidden=(1000, 1000))
-    first, second, last = (m for m in model.modules() if isinstance(m, nn.Linear))
-    for layer, gain, fan_in in ((first, 2.0, 64), (second, 2.0, 1000), (last, 1.0, 1000)):
-        count = layer.weight.numel()
+        model = build_model("resnet18")
+    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
+        count, fan_in = layer.weight.numel(), layer.weight[0].numel()
+        expected = (2.0 / fan_in) ** 0.5
         # A standard deviation over n normal values has a relative error of 1/sqrt(2n); five of them.
-        expected = (gain / fan_in) ** 0.5
         assert abs(float(layer.weight.detach().double().std()) - expected) < 5 * expected / (2 * count) ** 0.5
-        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["mlp", "smallcnn", "lenet"])
+def test_plain_networks_start_as_torchs_own_layers_do(name):
+    with seeded(0, "tests"):
+        model = build_model(name)
+    for layer in (m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)):
+        bound = layer.weight[0].numel() ** -0.5  # torch draws from U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+        assert 0.9 * bound < float(layer.weight.detach().abs().max()) <= bound
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet18"])

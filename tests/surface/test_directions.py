@@ -21,11 +21,22 @@ def test_filter_norms_are_those_of_the_weights(conv_objective: Objective) -> Non
     """1e-12 relative: two norms and one product in float64, independent of the package's own filter code."""
     d = pieces(conv_objective, random_direction(conv_objective, ignore=None, seed=3).vector)
     w = pieces(conv_objective, conv_objective.weights())
-    assert set(d) == {"0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias", "7.weight", "7.bias"}  # 4 is frozen
+    assert set(d) == {
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "3.weight",
+        "3.bias",
+        "7.weight",
+        "7.bias",
+    }  # 4 is frozen
     for channel in range(4):
         torch.testing.assert_close(d["0.weight"][channel].norm(), w["0.weight"][channel].norm(), rtol=1e-12, atol=0)
     for channel in range(3):  # a transposed convolution's outputs are dimension 1
-        torch.testing.assert_close(d["3.weight"][:, channel].norm(), w["3.weight"][:, channel].norm(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            d["3.weight"][:, channel].norm(), w["3.weight"][:, channel].norm(), rtol=1e-12, atol=0
+        )
         torch.testing.assert_close(d["7.weight"][channel].norm(), w["7.weight"][channel].norm(), rtol=1e-12, atol=0)
     for name in ("0.bias", "3.bias", "7.bias", "1.weight"):
         torch.testing.assert_close(d[name].norm(), w[name].norm(), rtol=1e-12, atol=0)
