@@ -144,7 +144,7 @@ def test_in_a_browser_figures_draw_the_slider_moves_and_nothing_is_fetched(page)
         assert tab.locator(".plotly-target canvas").count() >= 1
         target = tab.locator(".plotly-target").first
         target.scroll_into_view_if_needed()
-        marked = "() => document.querySelector('.plotly-target').data.filter(t => t.mode == 'markers')[0].x[0]"
+        marked = "() => document.querySelector('.plotly-target')._fullData.filter(t => t.mode == 'markers')[0].x[0]"
         assert tab.evaluate(marked) == 0
         box = target.locator(".slider-rail-touch-rect").bounding_box()
         tab.mouse.click(box["x"] + 0.98 * box["width"], box["y"] + box["height"] / 2)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from landscape.curvature.lanczos import Lanczos, random_vector
+from landscape.curvature.lanczos import Lanczos, random_signs
 from landscape.curvature.products import Products
 from landscape.curvature.results import SpectralDensity
 from landscape.errors import ConfigError
@@ -65,7 +65,7 @@ def spectral_density(
 
 def _quadrature(operator: Products, steps: int, seed: int, probe: int, bar: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes and weights (steps,) of one probe; where its space is exhausted, weights of 0 fill up."""
-    lanczos = Lanczos(operator, random_vector(operator, seed, "density", probe))
+    lanczos = Lanczos(operator, random_signs(operator, seed, "density", probe))
     while lanczos.steps < steps and not lanczos.exhausted:
         lanczos.step()
         bar.update()

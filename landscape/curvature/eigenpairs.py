@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.curvature.lanczos import Lanczos, random_vector
+from landscape.curvature.lanczos import Lanczos, random_normal
 from landscape.curvature.products import Products
 from landscape.curvature.results import Eigenpairs
 from landscape.errors import ConfigError, unknown_name
@@ -106,7 +106,7 @@ class _Search:
     def run(self, k: int, seed: int, locked: _Pairs | None = None) -> _Pairs:
         """Search until k pairs have converged, the space is exhausted, or the budget is spent."""
         vectors = None if locked is None else locked.vectors
-        start = random_vector(self.operator, seed, "lanczos", 0 if locked is None else self.matvecs)
+        start = random_normal(self.operator, seed, "lanczos", 0 if locked is None else self.matvecs)
         lanczos = Lanczos(self.operator, start, locked=vectors, seed=seed)
         check = k
         while not lanczos.exhausted and (self.left > 0 or lanczos.steps < k):
@@ -116,13 +116,12 @@ class _Search:
                 check = lanczos.steps + max(1, lanczos.steps // 8)
                 if self._done(lanczos, k, locked):
                     break
-        values, coefficients, residuals = lanczos.ritz()
+        values, coefficients, residuals = self._ritz(lanczos)
         best = _rank(values, self.which)[:k]
         return _Pairs(values[best], lanczos.combine(coefficients[:, best]), residuals[best])
 
     def _done(self, lanczos: Lanczos, k: int, locked: _Pairs | None) -> bool:
-        values, _, residuals = lanczos.ritz()
-        self.rounding = max(self.rounding, 10 * torch.finfo(self.operator.dtype).eps * float(np.abs(values).max()))
+        values, _, residuals = self._ritz(lanczos)
         best = _rank(values, self.which)[:k]
         if (residuals[best] <= np.maximum(self.tol * np.abs(values[best]), self.rounding)).all():
             return True
@@ -131,6 +130,11 @@ class _Search:
         # a second search may stop early where it is clear that nothing better is left
         settled = residuals[best] <= 0.1 * np.abs(values[best])
         return bool(settled.all() and not self._beats(values[best], residuals[best], locked))
+
+    def _ritz(self, lanczos: Lanczos) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, coefficients, residuals = lanczos.ritz()
+        self.rounding = max(self.rounding, 10 * torch.finfo(self.operator.dtype).eps * float(np.abs(values).max()))
+        return values, coefficients, residuals
 
     def _beats(self, values: np.ndarray, margins: np.ndarray, locked: _Pairs) -> bool:
         last, optimistic = locked.values[-1], values[0]

@@ -13,10 +13,16 @@ from landscape.seeding import generator
 _BLOCK = 16  # basis vectors are stored in blocks of this many rows
 
 
-def random_vector(operator: Products, seed: int, *names: str | int) -> Tensor:
+def random_signs(operator: Products, seed: int, *names: str | int) -> Tensor:
     """Draw a vector of independent signs (Rademacher), the same for every device and precision: (P,)."""
     signs = torch.randint(0, 2, (operator.size,), generator=generator(seed, *names), dtype=torch.int8)
     return (2 * signs - 1).to(device=operator.device, dtype=operator.dtype)
+
+
+def random_normal(operator: Products, seed: int, *names: str | int) -> Tensor:
+    """Draw a vector of independent normal numbers, the same for every device and precision: (P,)."""
+    drawn = torch.randn(operator.size, generator=generator(seed, *names), dtype=torch.float64)
+    return drawn.to(device=operator.device, dtype=operator.dtype)
 
 
 class Lanczos:
@@ -129,7 +135,7 @@ class Lanczos:
     def _after_invariant(self) -> Tensor | None:
         if self.seed is None or self._full():
             return None
-        return self._fresh(random_vector(self.operator, self.seed, "restart", self.steps))
+        return self._fresh(random_normal(self.operator, self.seed, "restart", self.steps))
 
     def _limited(self, vector: Tensor) -> Tensor | None:
         return None if self._full() else vector

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.curvature.lanczos import random_vector
+from landscape.curvature.lanczos import random_signs
 from landscape.curvature.products import Products
 from landscape.curvature.results import Estimate
 from landscape.errors import ConfigError, unknown_name
@@ -36,7 +36,7 @@ def trace_estimate(operator: Products, *, probes: int, method: str, seed: int, p
             terms = _quadratic_forms(operator, _unit_vectors(operator), bar)
             return Estimate(value=float(terms.sum()), stderr=0.0, matvecs=total)
         if method == "hutchinson":
-            vectors = (random_vector(operator, seed, "trace", probe) for probe in range(probes))
+            vectors = (random_signs(operator, seed, "trace", probe) for probe in range(probes))
             return _mean(_quadratic_forms(operator, vectors, bar), 0.0, probes)
         return _hutch_plus_plus(operator, probes, seed, bar)
 
@@ -46,11 +46,11 @@ def _hutch_plus_plus(operator: Products, probes: int, seed: int, bar: Progress) 
     rest = probes - 2 * sketch
     images = []
     for column in range(sketch):
-        images.append(operator @ random_vector(operator, seed, "sketch", column))
+        images.append(operator @ random_signs(operator, seed, "sketch", column))
         bar.update()
     basis = torch.linalg.qr(torch.stack(images, dim=1)).Q
     inside = float(_quadratic_forms(operator, basis.unbind(1), bar).sum())
-    drawn = (random_vector(operator, seed, "trace", probe) for probe in range(rest))
+    drawn = (random_signs(operator, seed, "trace", probe) for probe in range(rest))
     outside = (vector - basis @ (basis.T @ vector) for vector in drawn)
     return _mean(_quadratic_forms(operator, outside, bar), inside, probes)
 

@@ -10,6 +10,9 @@ _REPLACEMENTS = (
     (r"\\[lr]vert(?![A-Za-z])", "|"),
     (r"\\(text|textrm|mbox)\{", r"\\mathrm{"),
     (r"\\[td]frac", r"\\frac"),
+    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+    (r"\\(le|ge|ne)(?![A-Za-z])", r"\\\1q"),
+    (r"\\to(?![A-Za-z])", r"\\rightarrow"),
     (r"\\(displaystyle|textstyle|quad|qquad)(?![A-Za-z])", r"\\ "),
     (r"\\[bB]igg?[lr]?(?![A-Za-z])", ""),
 )

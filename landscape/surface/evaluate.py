@@ -182,9 +182,9 @@ class _Task:
             if points is not None:
                 self._resume(points)
             self._evaluate(points, on_update, progress)
-        result = self._result()
-        if on_update is not None:
-            on_update(result)
+            result = self._result()
+            if on_update is not None:
+                on_update(result)
         return result
 
     def _resume(self, points: PointStore) -> None:

@@ -49,7 +49,9 @@ def test_statistics_are_numpys():
 
 
 def test_statistics_of_many_images_are_summed_exactly():
-    pixels = torch.zeros(5000, 1, 1, 2, dtype=torch.uint8)  # more than one chunk, and the last one is not like the first
+    pixels = torch.zeros(
+        5000, 1, 1, 2, dtype=torch.uint8
+    )  # more than one chunk, and the last one is not like the first
     pixels[4000:] = 255
     assert channel_statistics(pixels).mean == (0.2,)
     assert channel_statistics(pixels).std == pytest.approx((0.4,), rel=1e-15)  # one rounding of the root

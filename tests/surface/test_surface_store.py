@@ -29,7 +29,7 @@ class Loss:
         if self.calls == self.stop_at:
             raise self.error("stop")
         mean = F.cross_entropy(outputs, targets)
-        return torch.where(mean > 1.2, torch.full_like(mean, float("nan")), mean)
+        return torch.where(mean > 1.13, torch.full_like(mean, float("nan")), mean)
 
 
 def make(problem, loss: Loss, **options: object) -> Objective:

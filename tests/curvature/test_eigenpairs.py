@@ -1,0 +1,136 @@
+"""Eigenpairs against dense solvers, with multiple eigenvalues, tiny matrices and honest residuals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian
+from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.errors import ConfigError, NonFiniteError
+from landscape.objective import Objective
+
+
+def top(operator, k: int = 1, **options) -> Eigenpairs:
+    settings = {"tol": 1e-10, "which": "LA", "max_matvecs": None, "seed": 0} | options
+    return top_eigenpairs(operator, k, **settings)
+
+
+def wanted(values: np.ndarray, k: int, which: str) -> np.ndarray:
+    ordered = {"LA": -np.sort(-values), "SA": np.sort(values), "LM": values[np.argsort(-np.abs(values))]}
+    return ordered[which][:k]
+
+
+def check(pairs: Eigenpairs, matrix: torch.Tensor) -> None:
+    """True residuals are the ones reported, up to rounding; vectors are orthonormal."""
+    vectors = pairs.vectors.double()
+    true = torch.linalg.vector_norm(matrix @ vectors - vectors * torch.tensor(pairs.values), dim=0).numpy()
+    np.testing.assert_allclose(true, pairs.residuals, rtol=1e-3, atol=1e-12 * float(matrix.norm()))
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(len(pairs.values)).double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("which", ["LA", "SA", "LM"])
+@pytest.mark.parametrize("k", [1, 4])
+def test_eigenvalues_of_the_hessian(any_objective: Objective, exact_hessian, k: int, which: str) -> None:
+    """rtol 1e-8: a residual of 1e-9 relative bounds the error of each value; 1e-12 beside eigenvalues near 0."""
+    matrix = exact_hessian(any_objective)
+    pairs = Hessian(any_objective).top(k, tol=1e-9, which=which)
+    expected = wanted(torch.linalg.eigvalsh(matrix).numpy(), k, which)
+    np.testing.assert_allclose(pairs.values, expected, rtol=1e-8, atol=1e-12)
+    assert pairs.converged.all() and pairs.vectors.shape == (len(matrix), k)
+    check(pairs, matrix)
+
+
+def test_the_default_tolerance_takes_few_products(objective: Objective, dense: torch.Tensor) -> None:
+    pairs = Hessian(objective).top()
+    exact = float(torch.linalg.eigvalsh(dense)[-1])
+    assert pairs.residuals[0] <= 1e-3 * pairs.values[0] and pairs.matvecs <= 15
+    assert pairs.values[0] == pytest.approx(exact, rel=1e-3)
+    assert (pairs.vectors.abs().amax(0) == pairs.vectors.amax(0)).all()  # the sign is fixed
+
+
+@pytest.mark.parametrize("values", [[3, 3, 3, 1, 0.5, 0.2], [5, 5, 4, 4, 4, -1, -1], [2.0] * 6, [7, 0, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_multiple_eigenvalues_are_all_found(matrix_with, values: list[float], k: int) -> None:
+    for which in ("LA", "SA", "LM"):
+        operator = matrix_with(values)
+        pairs = top(operator, k, which=which)
+        expected = np.abs(wanted(np.array(values, dtype=float), k, which))
+        np.testing.assert_allclose(np.abs(pairs.values), expected, rtol=1e-9, atol=1e-12)
+        assert pairs.matvecs == operator.products and pairs.converged.all()
+        check(pairs, operator.matrix)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-4, 1e-8])
+def test_a_cluster_in_a_large_spectrum(matrix_with, spread: float) -> None:
+    """Two nearly equal eigenvalues on top of 200 others."""
+    values = [10.0, 10.0 - spread, *np.linspace(0, 5, 200).tolist()]
+    pairs = top(matrix_with(values), 2, tol=1e-12)
+    np.testing.assert_allclose(pairs.values, values[:2], rtol=1e-11)
+
+
+@given(st.lists(st.floats(-1e3, 1e3).filter(lambda x: x == 0 or abs(x) > 1e-3), min_size=1, max_size=12), st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_small_spectrum(matrix_with, values: list[float], data) -> None:
+    k = data.draw(st.integers(1, len(values)))
+    which = data.draw(st.sampled_from(["LA", "SA", "LM"]))
+    pairs = top(matrix_with(values), k, which=which)
+    expected = np.abs(wanted(np.array(values), k, which))
+    np.testing.assert_allclose(np.abs(pairs.values), expected, rtol=1e-8, atol=1e-9)
+
+
+def test_single_precision(matrix_with) -> None:
+    values = [100.0, 30.0, *np.linspace(-1, 1, 60).tolist()]
+    operator = matrix_with(values, torch.float32)
+    pairs = top(operator, 2, tol=1e-5)
+    assert pairs.vectors.dtype == torch.float32 and pairs.converged.all()
+    np.testing.assert_allclose(pairs.values, [100, 30], rtol=1e-5)  # float32 products
+
+
+def test_an_indefinite_matrix_by_size(matrix_with) -> None:
+    pairs = top(matrix_with([-9, 5, 4, -1, 0]), 3, which="LM")
+    np.testing.assert_allclose(pairs.values, [-9, 5, 4], rtol=1e-9)
+
+
+def test_what_did_not_converge_is_marked_and_warned_of(matrix_with) -> None:
+    operator = matrix_with(np.linspace(0, 1, 300).tolist())
+    with pytest.warns(ConvergenceWarning, match="2 eigenpairs did not converge in 10 products"):
+        pairs = top(operator, 2, max_matvecs=10)
+    assert not pairs.converged.any() and pairs.matvecs == operator.products == 10
+    check(pairs, operator.matrix)
+    exact = np.linspace(0, 1, 300)
+    assert all(
+        np.abs(exact - value).min() <= residual for value, residual in zip(pairs.values, pairs.residuals, strict=True)
+    )
+
+
+def test_seeds_give_the_same_answer(objective: Objective) -> None:
+    operator = Hessian(objective)
+    first, again, other = (operator.top(2, tol=1e-9, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.vectors, again.vectors)
+    np.testing.assert_allclose(other.values, first.values, rtol=1e-8)
+    torch.testing.assert_close(other.vectors, first.vectors, rtol=0, atol=1e-6)  # signs too
+
+
+def test_options_out_of_range(objective: Objective) -> None:
+    operator = Hessian(objective)
+    for k in (0, -1, 120, 1.5, True):
+        with pytest.raises(ConfigError, match="from 1 to P = 119"):
+            operator.top(k)
+    for tol in (0, -1e-3, float("nan"), "tight"):
+        with pytest.raises(ConfigError, match="tol is out of range"):
+            operator.top(tol=tol)
+    with pytest.raises(ConfigError, match="one of LA, LM, SA"):
+        operator.top(which="largest")
+    with pytest.raises(ConfigError, match="at least k = 3"):
+        operator.top(3, max_matvecs=2)
+
+
+def test_products_that_are_not_finite(matrix_with) -> None:
+    operator = matrix_with([1.0, 2.0, 3.0])
+    operator.matrix[1, 1] = float("nan")
+    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+        top(operator)

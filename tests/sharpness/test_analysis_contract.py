@@ -1,0 +1,134 @@
+"""No analysis changes the model, the global generators or the thread count, whatever happens inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from landscape.curvature import Hessian, eigen_plane
+from landscape.objective import Objective
+from landscape.seeding import generator, seeded
+from landscape.sharpness import MEASURES, measure
+from landscape.surface import (
+    direction_between,
+    evaluate_line,
+    evaluate_surface,
+    perturbation_direction,
+    perturbation_profile,
+    random_direction,
+    random_plane,
+)
+
+
+class Bomb:
+    """Cross-entropy that draws from the global generator and raises at call ``stop_at``."""
+
+    def __init__(self) -> None:
+        self.calls, self.stop_at, self.error = 0, 0, RuntimeError
+
+    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        torch.rand(3)
+        if self.calls == self.stop_at:
+            raise self.error("stop")
+        return F.cross_entropy(outputs, targets)
+
+
+@pytest.fixture
+def bomb() -> Bomb:
+    return Bomb()
+
+
+@pytest.fixture
+def objective(bomb: Bomb) -> Objective:
+    """A net in the middle of training: mixed modes, gradients, a frozen layer, running statistics, dropout."""
+    with seeded(0, "tests", "contract"):
+        model = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 3)
+        ).double()
+        inputs = torch.randn(12, 1, 6, 6, generator=generator(0, "tests", "contract"), dtype=torch.float64)
+        targets = torch.arange(12) % 3
+        model[0].bias.requires_grad_(False)
+        F.cross_entropy(model(inputs), targets).backward()
+    model.train()
+    model[1].eval()
+    return Objective(model, (inputs, targets), bomb, batch_size=5)
+
+
+ANALYSES: dict[str, Callable[[Objective], object]] = {
+    "evaluate": lambda o: o.evaluate(),
+    "gradient": lambda o: o.gradient(),
+    "hvp": lambda o: o.hvp(torch.ones(o.size).double()),
+    "random_direction": random_direction,
+    "random_plane": random_plane,
+    "direction_between": lambda o: direction_between(o, o.model),
+    "evaluate_line": lambda o: evaluate_line(o, random_direction(o), points=3, progress=False),
+    "evaluate_surface": lambda o: evaluate_surface(o, random_plane(o), points=3, progress=False),
+    "evaluate_surface with updates": lambda o: evaluate_surface(
+        o, random_plane(o), points=3, progress=False, on_update=lambda surface: torch.rand(1)
+    ),
+    "perturbation_direction": lambda o: perturbation_direction(o, "amp"),
+    "perturbation_profile": lambda o: perturbation_profile(o, radii=[0, 1], draws=2, progress=False),
+    "Hessian": Hessian,
+    "Hessian @": lambda o: Hessian(o) @ torch.ones(o.size).double(),
+    "Hessian @, nothing kept": lambda o: Hessian(o, memory=0) @ torch.ones(o.size).double(),
+    "top": lambda o: Hessian(o).top(2),
+    "trace": lambda o: Hessian(o).trace(probes=3, progress=False),
+    "trace by hutch++": lambda o: Hessian(o, memory=0).trace(probes=3, method="hutch++", progress=False),
+    "density": lambda o: Hessian(o).density(probes=2, steps=3, progress=False),
+    "eigen_plane": lambda o: eigen_plane(Hessian(o)),
+} | {name: partial(measure, names=name) for name in MEASURES}
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_analyses_leave_everything_as_it_was(
+    objective: Objective, bomb: Bomb, snapshot, assert_unchanged, name: str
+) -> None:
+    before = snapshot(objective.model)
+    ANALYSES[name](objective)
+    assert_unchanged(before, objective.model)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("name", ANALYSES)
+def test_analyses_leave_everything_as_it_was_after_an_exception(
+    objective: Objective, bomb: Bomb, snapshot, assert_unchanged, name: str, error: type[BaseException]
+) -> None:
+    ANALYSES[name](objective)
+    calls, bomb.error = bomb.calls, error
+    for stop_at in sorted({1, 2, calls // 2, calls} - {0}):
+        bomb.calls, bomb.stop_at = 0, stop_at
+        before = snapshot(objective.model)
+        if calls:
+            with pytest.raises(error, match="stop"):
+                ANALYSES[name](objective)
+        assert_unchanged(before, objective.model)
+    bomb.stop_at = 0
+    ANALYSES[name](objective)  # and the objective still works
+
+
+def test_analyses_give_the_same_twice_and_after_a_failure(objective: Objective, bomb: Bomb) -> None:
+    def run() -> list[bytes]:
+        surface = evaluate_surface(objective, random_plane(objective), points=3, progress=False)
+        return [surface.loss.tobytes(), Hessian(objective).top().values.tobytes()]
+
+    first = run()
+    bomb.calls, bomb.stop_at = 0, 17
+    with pytest.raises(RuntimeError):
+        run()
+    bomb.stop_at = 0
+    torch.rand(100)
+    assert run() == first
+
+
+def test_the_contract_test_can_fail(objective: Objective, snapshot, assert_unchanged) -> None:
+    before = snapshot(objective.model)
+    with torch.no_grad():
+        objective.model[1].running_mean += 1e-9
+    with pytest.raises(AssertionError, match="running_mean"):
+        assert_unchanged(before, objective.model)
