@@ -1,4 +1,4 @@
-"""landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness. ``import landscape as ll``."""
+"""landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness (``import landscape as ll``)."""
 
 from landscape import plotting, study, widgets
 from landscape.curvature import Eigenpairs, Estimate, Hessian, SpectralDensity
@@ -27,7 +27,7 @@ from landscape.training import Run, RunConfig, train
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - grouped by room
     # data and models
     "DATASETS",
     "MODELS",

@@ -43,7 +43,7 @@ def _sliding():
 def _surface():
     import plotly.graph_objects as go
 
-    return go.Figure([go.Surface(z=[[0, 1], [1, 2]])])
+    return go.Figure([go.Surface(z=[[0, 1], [1, 2]])], {"title": {"text": "</script><!--"}})
 
 
 @pytest.fixture
@@ -81,6 +81,7 @@ def test_page_holds_every_output_and_one_plotly(page):
     assert html.count('class="plotly-data"') == 2
     assert html.count("plotly.js v") == 1
     assert "Parameters and their defaults" in html and "<details" in html
+    assert "</script><!--" not in html
     assert len(html) < 8_000_000
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.scale import spans_decade
-from landscape.plotting.style import styles
+from landscape.plotting.style import Style, styles
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -175,38 +175,7 @@ def compare(
     """
     data = read_rows(rows, columns=columns, metrics=metrics)
     looks = styles(data.labels)
-    panels = []
-    for column, metric in enumerate(data.metrics):
-        log = spans_decade(data.values[:, column])
-        end = {"low": "\nlower is better", "high": "\nhigher is better", None: ""}[metric.better]
-        series = tuple(
-            Series(
-                name=label,
-                x=data.values[row : row + 1, column],
-                y=np.array([float(row)]),
-                style=looks[label],
-                x_error=data.errors[row : row + 1, column] if np.isfinite(data.errors[row, column]) else None,
-                line=False,
-                size=9,
-                hover=(
-                    f"<b>{label}</b><br>{metric.name}: {cell(data.values[row, column], data.errors[row, column])}"
-                    f" {metric.unit}",
-                ),
-            )
-            for row, label in enumerate(data.labels)
-        )
-        unit = metric.unit + (", log scale" if log else "")
-        panels.append(
-            Axes(
-                series=series,
-                x_label=unit.strip(", ") or "value",
-                y_label="",
-                title=metric.name + end,
-                log_x=log,
-                y_names=data.labels,
-                x_range=_reach(data.values[:, column], data.errors[:, column], log),
-            )
-        )
+    panels = [_column(data, column, looks) for column in range(len(data.metrics))]
     spread = bool(np.any(np.isfinite(data.errors) & (data.errors > 0)))
     missing = int(np.sum(~np.isfinite(data.values)))
     caption = ("Bars: ± 1 standard error. " if spread else "") + (
@@ -222,6 +191,35 @@ def compare(
         row_height=90 + 34 * len(data.labels),
     )
     return draw(chart, backend)
+
+
+def _column(data: Comparison, column: int, looks: Mapping[str, Style]) -> Axes:
+    """Make the panel of one number: a point with its bar for each run."""
+    metric, values, errors = data.metrics[column], data.values[:, column], data.errors[:, column]
+    log = spans_decade(values)
+    end = {"low": "\nlower is better", "high": "\nhigher is better", None: ""}[metric.better]
+    series = tuple(
+        Series(
+            name=label,
+            x=values[row : row + 1],
+            y=np.array([float(row)]),
+            style=looks[label],
+            x_error=errors[row : row + 1] if np.isfinite(errors[row]) else None,
+            line=False,
+            size=9,
+            hover=(f"<b>{label}</b><br>{metric.name}: {cell(values[row], errors[row])} {metric.unit}",),
+        )
+        for row, label in enumerate(data.labels)
+    )
+    return Axes(
+        series=series,
+        x_label=(metric.unit + (", log scale" if log else "")).strip(", ") or "value",
+        y_label="",
+        title=metric.name + end,
+        log_x=log,
+        y_names=data.labels,
+        x_range=_reach(values, errors, log),
+    )
 
 
 def _reach(values: np.ndarray, errors: np.ndarray, log: bool) -> tuple[float, float] | None:

@@ -160,9 +160,9 @@ def profile(
         int(np.sum(~np.isfinite(values)))
     )
     spread = any(np.any(np.asarray(p.stderr[k]) > 0) for p in named.values() for k in p.kinds)
-    band = f"{BAND} over random directions" if spread else ""
-    chart = Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=len(panels) > 1, band=band)
-    return draw(chart, backend)
+    band = f"{BAND} over random directions" * spread
+    many = len(panels) > 1
+    return draw(Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=many, band=band), backend)
 
 
 def _profile_series(one: Profile, kind: str, name: str, style: Style) -> Series:

@@ -10,7 +10,7 @@ import numpy as np
 from landscape.errors import unknown_name
 from landscape.plotting.field import LOSS, Fields, as_mapping, prepare
 from landscape.plotting.scale import Scale
-from landscape.plotting.style import INK, styles
+from landscape.plotting.style import INK, SEQUENTIAL, styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -53,13 +53,8 @@ def surface_slice(
     if label not in named:
         raise unknown_name("surface", label, named)
     fields = prepare(named, log=log, clip=clip, title=None, loss_name=loss_name, columns=1, bare_axes=False)
-    figure: Any = make_subplots(
-        rows=1,
-        cols=2,
-        column_widths=[0.46, 0.54],
-        horizontal_spacing=0.2,
-        subplot_titles=[label, f"cut at β = {beta:.3g}"],
-    )
+    titles = [label, f"cut at β = {beta:.3g}"]
+    figure: Any = make_subplots(1, 2, column_widths=[0.46, 0.54], horizontal_spacing=0.2, subplot_titles=titles)
     _add_contour(figure, fields, label, beta)
     _add_curves(figure, fields, label, beta)
     legend, room = legend_below(list(named))
@@ -74,7 +69,7 @@ def surface_slice(
         extra_bottom=room,
         legend=legend,
         coloraxis={
-            "colorscale": "cividis",
+            "colorscale": SEQUENTIAL,
             "cmin": fields.scale.low,
             "cmax": fields.scale.high,
             "colorbar": {"x": 0.43, "xanchor": "left", "thickness": 12, "outlinewidth": 0, **_ticks(fields.scale)},

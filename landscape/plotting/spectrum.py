@@ -54,8 +54,7 @@ def density(
         raise ConfigError("The floor is a fraction of the highest peak.", expected="0 < floor < 1", got=floor)
     named: dict[str, Any] = as_mapping(spectra)
     looks = styles(named)
-    peaks = [float(np.nanmax(d, initial=0.0)) for one in named.values() if (d := np.asarray(one.density, float)).size]
-    peak = max(peaks, default=0.0)
+    peak = max(float(np.nanmax(np.asarray(one.density, float), initial=0.0)) for one in named.values())
     bottom = floor * peak if log and peak > 0 else 0.0
     series = tuple(
         Series(

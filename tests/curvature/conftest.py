@@ -60,7 +60,7 @@ def conv_objective() -> Objective:
     model[3].requires_grad_(False)
     stream = generator(0, "tests", "conv data")
     inputs = torch.randn(20, 2, 6, 6, generator=stream, dtype=torch.float64)
-    return Objective(model, (inputs, torch.arange(20) % 3), batch_size=8)
+    return Objective(model, (inputs, torch.arange(20) % 3), batch_size=12)
 
 
 @pytest.fixture

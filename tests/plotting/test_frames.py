@@ -22,6 +22,7 @@ def test_frames_hold_only_what_differs_and_the_slider_names_its_stops():
     figure = slider_figure(figures, name="k", start="1")
     assert [frame.name for frame in figure.frames] == ["0", "1", "2"]
     assert all(tuple(frame.traces) == (1,) and len(frame.data) == 1 for frame in figure.frames)
+    assert [frame.data[0].x for frame in figure.frames] == [(0,), (1,), (2,)]
     slider = figure.layout.sliders[0]
     assert slider.active == 1 and [step.label for step in slider.steps] == ["0", "1", "2"]
     assert all(list(step.args[0]) == [step.label] and step.method == "animate" for step in slider.steps)
