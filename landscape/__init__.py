@@ -1,4 +1,4 @@
-"""landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness (``import landscape as ll``)."""
+"""landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness. As ``ll`` in all examples."""
 
 from landscape import plotting, study, widgets
 from landscape.curvature import Eigenpairs, Estimate, Hessian, SpectralDensity

@@ -223,9 +223,7 @@ class DataCommand:
 
         if self.action == "list":
             for name, spec in DATASETS.items():
-                print(
-                    f"{name:15} {spec.title}: {spec.train} training and {spec.test} test examples, {spec.classes} classes"
-                )
+                print(f"{name:15} {spec.title}: {spec.train} + {spec.test} examples, {spec.classes} classes")
             print(f"{'folder:PATH':15} your own images: PATH/train/<class>/*.png|jpg and PATH/test/<class>/...")
             return 0
         if self.name is None:

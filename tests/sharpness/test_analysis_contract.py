@@ -44,6 +44,13 @@ def bomb() -> Bomb:
     return Bomb()
 
 
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is what is left behind, so a few samples will do."""
+    monkeypatch.setattr("landscape.sharpness.measures.LPF_SAMPLES", 4)
+    monkeypatch.setattr("landscape.sharpness.measures.TRACE_PROBES", 4)
+
+
 @pytest.fixture
 def objective(bomb: Bomb) -> Objective:
     """A net in the middle of training: mixed modes, gradients, a frozen layer, running statistics, dropout."""
