@@ -16,6 +16,7 @@ from landscape.curvature.results import Eigenpairs
 from landscape.errors import ConfigError, unknown_name
 
 ENDS = ("LA", "SA", "LM")
+_SETTLED = 10  # steps before a second search may stop early: a small residual alone does not say which value is near
 
 
 class ConvergenceWarning(UserWarning):
@@ -125,7 +126,7 @@ class _Search:
         best = _rank(values, self.which)[:k]
         if (residuals[best] <= np.maximum(self.tol * np.abs(values[best]), self.rounding)).all():
             return True
-        if locked is None:
+        if locked is None or lanczos.steps < _SETTLED:
             return False
         # a second search may stop early where it is clear that nothing better is left
         settled = residuals[best] <= 0.1 * np.abs(values[best])
@@ -133,7 +134,7 @@ class _Search:
 
     def _ritz(self, lanczos: Lanczos) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, coefficients, residuals = lanczos.ritz()
-        self.rounding = max(self.rounding, 10 * torch.finfo(self.operator.dtype).eps * float(np.abs(values).max()))
+        self.rounding = max(self.rounding, 50 * torch.finfo(self.operator.dtype).eps * float(np.abs(values).max()))
         return values, coefficients, residuals
 
     def _beats(self, values: np.ndarray, margins: np.ndarray, locked: _Pairs) -> bool:

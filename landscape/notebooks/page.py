@@ -176,8 +176,11 @@ def _pre(text: str, kind: str) -> str:
 
 
 def _plotly(figure: Any, data: dict[str, Any]) -> str:
-    label = escape(" ".join(str(data.get("text/plain", "figure")).split()))
-    height = figure.get("layout", {}).get("height", 450)
+    layout = figure.get("layout", {})
+    meta = layout.get("meta")
+    text = meta.get("description") if isinstance(meta, dict) else None
+    label = escape(" ".join(str(text or data.get("text/plain", "figure")).split())[:2000])
+    height = layout.get("height", 450)
     content = json.dumps(figure).replace("<", "\\u003c")
     return (
         f'<figure class="plotly" role="group" aria-label="{label}">'

@@ -156,9 +156,8 @@ def profile(
             )
             for kind in kinds
         ]
-    caption = "δ is added to the trained weights; radius 0 is their own loss. " + _gaps(
-        int(np.sum(~np.isfinite(values)))
-    )
+    gaps = _gaps(int(np.sum(~np.isfinite(values))))
+    caption = f"δ is added to the trained weights; radius 0 is their own loss. {gaps}"
     spread = any(np.any(np.asarray(p.stderr[k]) > 0) for p in named.values() for k in p.kinds)
     band = f"{BAND} over random directions" * spread
     many = len(panels) > 1
@@ -193,7 +192,8 @@ def training_curves(
         title: What is seen.
 
     Returns:
-        The figure; errors are in percent, losses on a log10 axis.
+        The figure; errors are in percent, losses on a log10 axis. Epochs at which a metric was not measured are left
+        out; NaN is a gap.
 
     Raises:
         ConfigError: The backend or a metric is unknown.

@@ -54,11 +54,13 @@ class Trainer:
             **self.config.method_options(),
         )
         self.augment = Augmentation(
-            crop_padding=self.config.crop_padding, flip=self.config.flip, cutout=self.config.cutout
+            crop_padding=self.config.crop_padding,
+            flip=self.config.flip,
+            cutout=self.config.cutout,
+            cutout_fill=self.data.mean,
         )
-        self.augments = bool(self.config.crop_padding or self.config.flip or self.config.cutout)
         self.dtype = next(self.model.parameters()).dtype
-        self.inputs = None if self.augments else self.data.normalized(dtype=self.dtype)
+        self.inputs = self.data.normalized(dtype=self.dtype) if self.augment.identity else None
         self.step, self.epoch, self.batch = 0, 0, 0
         self.seconds = 0.0
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss * n, right, n
@@ -176,7 +178,7 @@ class Trainer:
         if self.inputs is not None:
             return self.inputs[part], targets
         stream = generator(self.config.seed, "augment", self.step, device=self.device)
-        return self.augment(self.data.normalized(part, dtype=self.dtype), stream), targets
+        return self.data.normalize(self.augment(self.data.inputs[part], stream), self.dtype), targets
 
     def _closure(self, inputs: Tensor, targets: Tensor) -> Callable[[], Tensor]:
         """Make a closure; its first call of a step adds to the epoch's sums, later (perturbed) ones do not."""

@@ -46,7 +46,7 @@ class RunConfig(Config):
         milestones: For multistep: the epochs at which the rate drops.
         gamma: For multistep: the factor of each drop.
         label_smoothing: Of the training loss, 0 to 1.
-        crop_padding: Random crops after padding by this many pixels; 0 for none.
+        crop_padding: Random crops after padding with black by this many pixels; 0 for none.
         flip: Random horizontal flips.
         cutout: Side of a random square set to the mean, in pixels; 0 for none.
         seed: Seed of the initial weights, the order, augmentation, dropout and weight noise.

@@ -195,11 +195,12 @@ def test_errors_are_shown_in_percent(results):
     assert figure.data[1].y[0] == pytest.approx(40)
 
 
-def test_missing_metrics_are_gaps():
-    figure = plotting.training_curves(
-        [{"epoch": 1, "test_error": None}, {"epoch": 2, "test_error": 0.1}], show=["test_error"]
-    )
-    assert np.isnan(figure.data[0].y[0]) and figure.data[0].y[1] == pytest.approx(10)
+def test_nan_is_a_gap_and_an_epoch_without_a_measurement_is_left_out():
+    rows = [{"epoch": 1, "test_error": float("nan")}, {"epoch": 2}, {"epoch": 3, "test_error": 0.1}]
+    figure = plotting.training_curves(rows, show=["test_error"])
+    np.testing.assert_array_equal(figure.data[0].x, [1, 3])
+    np.testing.assert_array_equal(figure.data[0].y, [np.nan, 10.0])
+    assert "1 point without a finite value" in figure.layout.meta["description"]
 
 
 def test_a_method_has_one_color_everywhere_and_differs_in_dash_and_marker():
