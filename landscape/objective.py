@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,7 +294,7 @@ class Objective:
         columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
         flat = self._leaf(weights)
         total = torch.zeros_like(columns)
-        with torch.enable_grad(), preserved_rng():
+        with twice_differentiable():
             for term in self.loss_terms(flat):
                 gradient = torch.autograd.grad(term, flat, create_graph=True)[0]
                 for k in range(columns.shape[1]):
@@ -361,6 +362,15 @@ class Objective:
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         }
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Run a block with gradients on, generators protected, and attention in operations that have second derivatives."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def hessian_product(gradient: Tensor, flat: Tensor, vector: Tensor) -> Tensor:

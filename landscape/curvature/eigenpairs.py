@@ -16,6 +16,7 @@ from landscape.curvature.results import Eigenpairs
 from landscape.errors import ConfigError, unknown_name
 
 ENDS = ("LA", "SA", "LM")
+_ROUNDING = 200  # residuals below this many times the precision, relative to the norm of H, are rounding of products
 _SETTLED = 10  # steps before a second search may stop early: a small residual alone does not say which value is near
 
 
@@ -134,7 +135,8 @@ class _Search:
 
     def _ritz(self, lanczos: Lanczos) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, coefficients, residuals = lanczos.ritz()
-        self.rounding = max(self.rounding, 50 * torch.finfo(self.operator.dtype).eps * float(np.abs(values).max()))
+        size = float(np.abs(values).max())
+        self.rounding = max(self.rounding, _ROUNDING * torch.finfo(self.operator.dtype).eps * size)
         return values, coefficients, residuals
 
     def _beats(self, values: np.ndarray, margins: np.ndarray, locked: _Pairs) -> bool:

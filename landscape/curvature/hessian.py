@@ -11,8 +11,7 @@ from torch import Tensor
 from landscape.curvature.graph import GradientGraphs, free_memory
 from landscape.curvature.operator import CurvatureOperator
 from landscape.errors import ConfigError, MismatchError, NonFiniteError
-from landscape.objective import Objective, hessian_product
-from landscape.seeding import preserved_rng
+from landscape.objective import Objective, hessian_product, twice_differentiable
 
 
 class Hessian(CurvatureOperator):
@@ -54,7 +53,7 @@ class Hessian(CurvatureOperator):
         self.objective = objective.snapshot()
         self._flat = self.objective.weights().requires_grad_(True)
         budget = free_memory(objective.device) if memory is None else memory
-        with preserved_rng(), torch.enable_grad():
+        with twice_differentiable():
             self._graphs = GradientGraphs(self.objective, self._flat, budget)
         self._check_finite()
 
@@ -114,7 +113,7 @@ class Hessian(CurvatureOperator):
             )
         rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.contiguous()
         total = torch.zeros_like(rows)
-        with preserved_rng(), torch.enable_grad():
+        with twice_differentiable():
             for gradient in self._graphs:
                 for row, product in zip(rows, total, strict=True):
                     product += hessian_product(gradient, self._flat, row)

@@ -80,7 +80,8 @@ class Chart:
     @property
     def description(self) -> str:
         """The title and the caption: what stands for the picture where it cannot be seen."""
-        return f"{self.title}. {self.caption}".strip()
+        stop = "" if self.title.endswith(("?", ".", "!")) else "."
+        return f"{self.title}{stop} {self.caption}".strip()
 
 
 def check_backend(backend: str) -> None:
