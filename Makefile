@@ -6,6 +6,9 @@ VENV := .venv
 BENCH_VENV := .bench-venv
 PIP := -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
+# Worker threads that wait sleep instead of spinning: on a machine that others use too, small models run twice as fast.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 ifdef PY
 PYTHON := $(PY)
 BENCH_PYTHON := $(PY)

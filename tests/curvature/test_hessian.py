@@ -10,10 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature import Hessian
 from landscape.errors import ConfigError, MismatchError, NonDeterministicError, NonFiniteError
 from landscape.objective import Objective
+from landscape.seeding import seeded
 
 EXACT = {"rtol": 1e-8, "atol": 1e-12}  # float64: rounding of sums over some hundred terms, far below
 
@@ -141,6 +143,30 @@ def test_a_finite_loss_with_an_infinite_gradient(tiny_problem) -> None:
     assert objective.evaluate().loss == 0
     with pytest.raises(NonFiniteError, match="entries of the gradient"):
         Hessian(objective)
+
+
+class Attention(nn.Module):
+    """Reads six inputs as three steps of two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(2, 1, 4, batch_first=True, dtype=torch.float64)
+        self.head = nn.Linear(2, 3, dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(x.view(-1, 3, 2)).mean(1))
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_attention_has_second_derivatives(tiny_problem, exact_hessian, memory: int | None) -> None:
+    """Its fused kernels have none."""
+    with seeded(0, "tests", "attention"):
+        objective = Objective(Attention(), tiny_problem.data, batch_size=16)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = exact_hessian(objective)
+    vectors = torch.eye(objective.size, dtype=torch.float64)[:, ::7]
+    torch.testing.assert_close(Hessian(objective, memory=memory) @ vectors, expected @ vectors, **EXACT)
+    torch.testing.assert_close(objective.hvp(vectors), expected @ vectors, **EXACT)
 
 
 class Noisy(nn.Module):

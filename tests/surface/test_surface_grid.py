@@ -22,6 +22,7 @@ def test_axes_are_symmetric_even_and_end_at_the_extent(extent: float, points: in
 
 def test_the_zero_of_an_axis_is_no_rounding() -> None:
     assert axis(0.3, 51)[25] == 0.0 and axis((-0.5, 1.5), 41)[10] == 0.0
+    assert np.linspace(-0.1, 0.2, 4)[1] != 0.0 and axis((-0.1, 0.2), 4)[1] == 0.0
     assert axis((0, 1), 11)[0] == 0.0 and axis((0, 1), 11)[-1] == 1.0
     assert axis(2.0, 1).tolist() == [0.0]
 
