@@ -38,7 +38,7 @@ def test_on_the_embedded_data(tmp_path):
 @pytest.mark.notebook
 def test_on_real_photographs(tmp_path, data_root):
     folder = f"folder:{data_root}/cifar10-images"
-    result = run(tmp_path, dataset=folder, model="lenet", limit=100, label_noise=0.0, std=0.01)
+    result = run(tmp_path, dataset=folder, model="mlp", limit=100, label_noise=0.0, std=0.01)
     assert "LPF-SGD" in result.tagged_text("summary")
 
 

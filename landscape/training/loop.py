@@ -127,8 +127,8 @@ class Trainer:
             while self.epoch < self.config.epochs:
                 self._epoch(interrupts, progress, stop)
                 row = self._finish_epoch()
-                bar.update()
                 bar.set_postfix(**_summary(row))
+                bar.update()
 
     def _epoch(self, interrupts: Interrupts, progress: bool, stop: Callable[[], bool] | None) -> None:
         order = epoch_order(self.config.seed, self.epoch, len(self.data)).to(self.device)

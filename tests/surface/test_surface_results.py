@@ -45,6 +45,8 @@ def test_line_and_profile_round_trip(tmp_path: Path) -> None:
     line.save(tmp_path / "line.npz")
     loaded = Line.load(tmp_path / "line.npz")
     assert same(line.loss, loaded.loss) and loaded.complete and loaded.center_loss == 1.0
+    beside = Line(alphas=[1, 2], loss=[1, 2], accuracy=[0, 1], status=[1, 1], directions=(), provenance={})
+    assert np.isnan(beside.center_loss)
     curves = {"random": np.array([0.5, np.nan]), "sam": np.array([0.5, 2.0])}
     profile = Profile(
         kinds=("random", "sam"), radii=[0, 1], loss=curves, stderr=curves, base_loss=0.5, provenance={"seed": 1}
