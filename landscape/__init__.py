@@ -1,7 +1,7 @@
 """landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness. As ``ll`` in all examples."""
 
 from landscape import plotting, study, widgets
-from landscape.curvature import Eigenpairs, Estimate, Hessian, SpectralDensity
+from landscape.curvature import ConvergenceWarning, Eigenpairs, Estimate, Hessian, SpectralDensity, eigen_plane
 from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
 from landscape.errors import LandscapeError
 from landscape.models import MODELS, build_model
@@ -58,6 +58,7 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "Profile",
     "Surface",
     "direction_between",
+    "eigen_plane",
     "evaluate_line",
     "evaluate_surface",
     "perturbation_direction",
@@ -66,6 +67,7 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "random_plane",
     # curvature and sharpness
     "MEASURES",
+    "ConvergenceWarning",
     "Eigenpairs",
     "Estimate",
     "Hessian",
