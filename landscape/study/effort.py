@@ -46,8 +46,9 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
     """Choose the finest sizes, up to those of :class:`Effort`, that fit into a time.
 
     One loss and one Hessian-vector product are timed. Half of the time goes to the surface, a fifth to the trace and
-    the rest to the spectrum. Where even the floors (9 points, 10 probes, 2 x 15 steps) do not fit, fewer examples are
-    used, but at least 128; a large model may therefore take longer.
+    the rest to the spectrum. Where even the floors (9 points, 10 probes, 2 x 15 steps, and some 200 losses for the
+    profile and the LPF measure) do not fit, fewer examples are used, but at least 64; a large model may therefore take
+    longer.
 
     Args:
         objective: The loss that will be analyzed, on all or on some of the examples.
@@ -72,8 +73,8 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
     vector = torch.ones(objective.size, device=objective.device, dtype=objective.dtype)
     loss = _timed(lambda: objective.evaluate()) / objective.examples
     product = _timed(lambda: objective.hvp(vector).sum().item()) / objective.examples
-    floor = _POINTS[0] ** 2 * loss + 50 * product  # seconds per example
-    used = total if total * floor <= seconds else min(total, max(128, int(seconds / floor)))
+    floor = (_POINTS[0] ** 2 + 200) * loss + 50 * product  # seconds per example
+    used = total if total * floor <= seconds else min(total, max(64, int(seconds / floor)))
     loss, product = loss * used, product * used
     steps = int(min(50, max(15, 0.3 * seconds / product / 4)))
     return Effort(

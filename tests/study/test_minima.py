@@ -61,7 +61,7 @@ def test_effort_shrinks_with_time_and_keeps_its_floors():
     plenty, none = choose_effort(objective, seconds=1e6), choose_effort(objective, seconds=1e-9)
     assert plenty == Effort(examples=300)
     assert none == Effort(
-        examples=128, points=9, trace_probes=10, density_probes=2, density_steps=15, random_draws=none.random_draws
+        examples=64, points=9, trace_probes=10, density_probes=2, density_steps=15, random_draws=none.random_draws
     )
     assert choose_effort(objective, examples=10**9, seconds=10.0).examples < 10**9
     with pytest.raises(ConfigError, match="seconds is out of range"):
