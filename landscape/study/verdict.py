@@ -49,7 +49,12 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
         best = min(errors, key=lambda label: errors[label])
         text = f"test error: {best} is lowest, {100 * errors[best]:.1f} %"
         sentences.append(
-            text + (f" against {reference}'s {100 * errors[reference]:.1f} %." if reference in errors else ".")
+            text
+            + (
+                f" against {reference}'s {100 * errors[reference]:.1f} %."
+                if best != reference and reference in errors
+                else "."
+            )
         )
     return sentences
 
