@@ -142,7 +142,7 @@ class CurvatureCommand:
         run, objective = _open(self.run_folder, self.split, self.limit)
         hessian = Hessian(objective)
         pairs = hessian.top(self.top, seed=self.seed)
-        trace = hessian.trace(probes=self.probes, seed=self.seed)
+        trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
         provenance = objective.provenance()
         arrays: dict[str, Any] = {
             "eigenvalues": pairs.values,
@@ -152,7 +152,9 @@ class CurvatureCommand:
             "provenance": np.array(json.dumps(provenance)),
         }
         if self.density_probes:
-            density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed)
+            density = hessian.density(
+                probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet
+            )
             arrays |= {"density_nodes": density.nodes, "density_weights": density.weights}
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
         path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
