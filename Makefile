@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ifdef PY
 PYTHON := $(PY)
 BENCH_PYTHON := $(PY)
-COMMAND := $(PY) -c "import sys; from landscape.cli import main; sys.exit(main())"
+COMMAND := $(PY) -c "import sys; from landscape.__main__ import main; sys.exit(main())"
 else
 PYTHON := $(VENV)/bin/python
 BENCH_PYTHON := $(BENCH_VENV)/bin/python

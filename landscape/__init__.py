@@ -1,29 +1,35 @@
 """landscape: train with AMP, SAM/ASAM and LPF-SGD, slice loss surfaces, measure flatness. As ``ll`` in all examples."""
 
-from landscape import plotting, study, widgets
-from landscape.curvature import ConvergenceWarning, Eigenpairs, Estimate, Hessian, SpectralDensity, eigen_plane
-from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
-from landscape.errors import LandscapeError
-from landscape.models import MODELS, build_model
-from landscape.objective import Evaluation, Objective
-from landscape.optim import AMP, LPFSGD, OPTIMIZERS, SAM, AdversarialModelPerturbation, build_optimizer
-from landscape.parameters import Layout, preserved
-from landscape.sharpness import MEASURES, measure
-from landscape.surface import (
-    Direction,
-    Line,
-    Plane,
-    Profile,
-    Surface,
-    direction_between,
-    evaluate_line,
-    evaluate_surface,
-    perturbation_direction,
-    perturbation_profile,
-    random_direction,
-    random_plane,
-)
-from landscape.training import Run, RunConfig, train
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape import plotting, study, widgets
+    from landscape.curvature import ConvergenceWarning, Eigenpairs, Estimate, Hessian, SpectralDensity, eigen_plane
+    from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
+    from landscape.errors import LandscapeError
+    from landscape.models import MODELS, build_model
+    from landscape.objective import Evaluation, Objective
+    from landscape.optim import AMP, LPFSGD, OPTIMIZERS, SAM, AdversarialModelPerturbation, build_optimizer
+    from landscape.parameters import Layout, preserved
+    from landscape.sharpness import MEASURES, measure
+    from landscape.surface import (
+        Direction,
+        Line,
+        Plane,
+        Profile,
+        Surface,
+        direction_between,
+        evaluate_line,
+        evaluate_surface,
+        perturbation_direction,
+        perturbation_profile,
+        random_direction,
+        random_plane,
+    )
+    from landscape.training import Run, RunConfig, train
 
 __version__ = "0.1.0"
 
@@ -80,3 +86,38 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "study",
     "widgets",
 ]
+
+# Where each name lives. Loaded on first use: `landscape doctor` must start where torch is broken, and nobody pays for
+# rooms that are not entered.
+_HOMES = {
+    name: home
+    for home, names in {
+        "curvature": "ConvergenceWarning Eigenpairs Estimate Hessian SpectralDensity eigen_plane",
+        "datasets": "DATASETS Augmentation Dataset load_dataset",
+        "errors": "LandscapeError",
+        "models": "MODELS build_model",
+        "objective": "Evaluation Objective",
+        "optim": "AMP LPFSGD OPTIMIZERS SAM AdversarialModelPerturbation build_optimizer",
+        "parameters": "Layout preserved",
+        "sharpness": "MEASURES measure",
+        "surface": "Direction Line Plane Profile Surface direction_between evaluate_line evaluate_surface "
+        "perturbation_direction perturbation_profile random_direction random_plane",
+        "training": "Run RunConfig train",
+    }.items()
+    for name in names.split()
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        found = getattr(import_module(f"landscape.{_HOMES[name]}"), name)
+    elif name in ("plotting", "study", "widgets"):
+        found = import_module(f"landscape.{name}")
+    else:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

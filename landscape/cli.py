@@ -334,7 +334,3 @@ def _short_hash(values: dict[str, Any]) -> str:
 
     plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}
     return sha256_bytes(json.dumps(plain, sort_keys=True, default=str).encode())[:8]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

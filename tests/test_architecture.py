@@ -25,7 +25,8 @@ LAYERS = (
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
     ("",),  # landscape/__init__.py, which only passes names on
 )
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -193,3 +195,18 @@ def test_all_checkpoints_damaged(capsys, tmp_path):
     assert code == 2
     assert "No checkpoint" in err
     assert not os.path.exists(folder / "curvature")
+
+
+@pytest.mark.parametrize("raised", ["ImportError('libcudart.so.13: cannot open')", "OSError('no such library')"])
+def test_where_torch_is_broken_the_command_says_so_and_doctor_runs(tmp_path, raised):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise {raised}\n")
+    start = [sys.executable, "-m", "landscape"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    train = subprocess.run([*start, "train"], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (train.returncode, train.stdout) == (2, "")
+    assert "error: a package cannot be imported" in train.stderr and "landscape doctor" in train.stderr
+    assert "Traceback" not in train.stderr
+    doctor = subprocess.run([*start, "doctor"], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert doctor.returncode == 1, doctor.stderr
+    assert any("torch" in line and "error" in line for line in doctor.stdout.splitlines())

@@ -40,7 +40,8 @@ def density(
         log: Whether the density axis is log10, which shows the few large eigenvalues.
         floor: On the log axis, where to cut, as a fraction of the highest peak. Below it the smoothing kernel's tails
             say nothing about the spectrum.
-        rug: Whether to mark the Ritz values (the quadrature's nodes) at the bottom.
+        rug: Whether to mark all Ritz values (the quadrature's nodes) at the bottom. The smallest and the largest are
+            always marked: a lone eigenvalue may weigh too little, in the probes' sample, for a peak above the axis.
         title: What is seen.
 
     Returns:
@@ -67,17 +68,19 @@ def density(
         )
         for name, one in named.items()
     )
-    rugs = tuple(_rug(name, one, looks) for name, one in named.items()) if rug else ()
+    rugs = tuple(_rug(name, one, looks, ends=not rug) for name, one in named.items())
     axes = Axes(
         series=series,
         x_label="eigenvalue λ of the Hessian (loss per squared weight)",
         y_label="density (fraction per unit of λ)" + (", log scale" if log else ""),
         log_y=log and peak > 0,
         y_range=(bottom, 2.0 * peak) if log and peak > 0 else None,
-        x_range=_range(named, bottom),
+        x_range=_range(named, bottom, rugs),
         rug=rugs,
     )
-    chart = Chart(title=title, caption=_caption(named, log, floor), panels=(axes,), band=_band(named), row_height=420)
+    chart = Chart(
+        title=title, caption=_caption(named, log, floor, rug), panels=(axes,), band=_band(named), row_height=420
+    )
     return draw(chart, backend)
 
 
@@ -87,15 +90,17 @@ def _cut(values: Any, bottom: float) -> np.ndarray:
     return array
 
 
-def _rug(name: str, one: SpectralDensity, looks: dict[str, Any]) -> Series:
+def _rug(name: str, one: SpectralDensity, looks: dict[str, Any], *, ends: bool) -> Series:
     nodes, weights = np.ravel(one.nodes), np.ravel(one.weights)
     kept = nodes[weights > 1e-12]
+    if ends and kept.size:
+        kept = np.array([kept.min(), kept.max()])
     return Series(name=name, x=kept, y=np.zeros(len(kept)), style=looks[name])
 
 
-def _range(named: dict[str, Any], bottom: float) -> tuple[float, float] | None:
+def _range(named: dict[str, Any], bottom: float, rugs: tuple[Series, ...]) -> tuple[float, float] | None:
     seen = [np.asarray(one.grid, float)[np.asarray(one.density, float) > bottom] for one in named.values()]
-    seen = np.concatenate(seen) if seen else np.zeros(0)
+    seen = np.concatenate([*seen, *(series.x for series in rugs)])
     if not seen.size or seen.min() == seen.max():
         return None
     pad = 0.03 * float(seen.max() - seen.min())
@@ -110,7 +115,7 @@ def _band(named: dict[str, Any]) -> str:
     )
 
 
-def _caption(named: dict[str, Any], log: bool, floor: float) -> str:
+def _caption(named: dict[str, Any], log: bool, floor: float, rug: bool) -> str:
     said = ["The area under each curve is 1."]
     widths = {name: float(one.sigma) for name, one in named.items()}
     low, high = min(widths.values()), max(widths.values())
@@ -122,4 +127,5 @@ def _caption(named: dict[str, Any], log: bool, floor: float) -> str:
         said.append(f"Stochastic Lanczos quadrature with {plural(shape[0], 'probe')} of {plural(shape[1], 'step')}.")
     if log:
         said.append(f"The axis ends at {floor:g} of the highest peak.")
+    said.append(f"Ticks at the bottom: {'the' if rug else 'smallest and largest'} Ritz values.")
     return " ".join(said)

@@ -36,12 +36,6 @@ def dense_hessian(objective: Objective) -> torch.Tensor:
 
 
 @pytest.fixture
-def objective(tiny_problem: Any) -> Objective:
-    """An MLP with 119 weights and 40 examples in ragged batches of 16, 16 and 8."""
-    return Objective(tiny_problem.model, tiny_problem.data, batch_size=16)
-
-
-@pytest.fixture
 def conv_objective() -> Objective:
     """A convolutional net with normalization, ReLU, pooling and a frozen layer: 205 weights that move, float64."""
     with seeded(0, "tests", "conv"):

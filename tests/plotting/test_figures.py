@@ -171,6 +171,18 @@ def test_band_is_one_standard_error_and_only_where_there_is_one(results):
     assert np.nanmax(bands[0].y) == pytest.approx(profile.loss["random"][-1] + profile.stderr["random"][-1])
 
 
+def test_a_lone_eigenvalue_too_light_for_a_peak_is_on_the_axis_and_marked(results):
+    spectrum = results.spectra["SAM (rho 0.1)"]
+    nodes = np.array([[-1.5, 0.0, 40.0], [-1.4, 0.1, 70.0]])
+    weights = np.array([[0.1, 0.9, 1e-9], [0.1, 0.9, 1e-15]])  # the last one is rounding, no eigenvalue
+    figure = plotting.density(replace(spectrum, nodes=nodes, weights=weights))
+    marks = [trace for trace in figure.data if "Ritz" in str(trace.hovertemplate)]
+    assert [list(trace.x) for trace in marks] == [[-1.5, 40.0]]
+    low, high = figure.layout.xaxis.range
+    assert low < -1.5 and 40 < high < 50
+    assert "smallest and largest Ritz values" in figure.layout.title.text
+
+
 def test_density_is_logarithmic_cut_and_explained(results):
     figure = plotting.density(results.spectra)
     axis = figure.layout.yaxis

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
 
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
-
-
-@pytest.fixture
-def objective(tiny_problem: Any) -> Objective:
-    """An MLP with 119 weights and 40 examples in ragged batches of 16, 16 and 8."""
-    return Objective(tiny_problem.model, tiny_problem.data, batch_size=16)
 
 
 @pytest.fixture
