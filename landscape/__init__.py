@@ -12,7 +12,23 @@ if TYPE_CHECKING:
     from landscape.errors import LandscapeError
     from landscape.models import MODELS, build_model
     from landscape.objective import Evaluation, Objective
-    from landscape.optim import AMP, LPFSGD, OPTIMIZERS, SAM, AdversarialModelPerturbation, build_optimizer
+    from landscape.optim import (
+        AMP,
+        GNP,
+        GSAM,
+        LPFSGD,
+        NSO,
+        OPTIMIZERS,
+        SAM,
+        AdversarialModelPerturbation,
+        EntropyAdam,
+        EntropySGD,
+        FriendlySAM,
+        LookSAM,
+        SmoothOut,
+        VaSSO,
+        build_optimizer,
+    )
     from landscape.parameters import Layout, preserved
     from landscape.sharpness import MEASURES, measure
     from landscape.surface import (
@@ -43,10 +59,19 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "load_dataset",
     # optimizers
     "AMP",
+    "GNP",
+    "GSAM",
     "LPFSGD",
+    "NSO",
     "OPTIMIZERS",
     "SAM",
     "AdversarialModelPerturbation",
+    "EntropyAdam",
+    "EntropySGD",
+    "FriendlySAM",
+    "LookSAM",
+    "SmoothOut",
+    "VaSSO",
     "build_optimizer",
     # training
     "Run",
@@ -97,7 +122,8 @@ _HOMES = {
         "errors": "LandscapeError",
         "models": "MODELS build_model",
         "objective": "Evaluation Objective",
-        "optim": "AMP LPFSGD OPTIMIZERS SAM AdversarialModelPerturbation build_optimizer",
+        "optim": "AMP GNP GSAM LPFSGD NSO OPTIMIZERS SAM AdversarialModelPerturbation EntropyAdam EntropySGD "
+        "FriendlySAM LookSAM SmoothOut VaSSO build_optimizer",
         "parameters": "Layout preserved",
         "sharpness": "MEASURES measure",
         "surface": "Direction Line Plane Profile Surface direction_between evaluate_line evaluate_surface "

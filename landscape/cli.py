@@ -28,6 +28,8 @@ class Train:
     settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
     model_option: _Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
+    optimizer_option: _Words = ()
+    """An option of the optimizer that has no flag here, as KEY=VALUE, for example k=5; may be repeated."""
     config: Path | None = None
     """A JSON file of settings; flags override it."""
     root: Path = Path("runs")
@@ -44,9 +46,13 @@ class Train:
         from landscape.training.train import train
 
         config = self.settings
-        if self.model_option:
-            options = dict(_key_value(text) for text in self.model_option)
-            config = config.replace(model_options={**config.model_options, **options})
+        if self.model_option or self.optimizer_option:
+            of_model = dict(_key_value("model", text) for text in self.model_option)
+            of_optimizer = dict(_key_value("optimizer", text) for text in self.optimizer_option)
+            config = config.replace(
+                model_options={**config.model_options, **of_model},
+                optimizer_options={**config.optimizer_options, **of_optimizer},
+            )
         run = train(config, root=self.root, resume=self.resume, progress=not self.quiet, data_root=self.data_root)
         last = run.metrics()[-1]
         print(f"run            {run.path}")
@@ -304,17 +310,18 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
     settings = RunConfig.from_dict(read_json(path))
 
     def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
-        return dataclasses.replace(flags, settings=flags.settings.replace(model_options=settings.model_options))
+        kept = {"model_options": settings.model_options, "optimizer_options": settings.optimizer_options}
+        return dataclasses.replace(flags, settings=flags.settings.replace(**kept))
 
     build.__doc__ = Train.__doc__
     return build
 
 
-def _key_value(text: str) -> tuple[str, Any]:
+def _key_value(what: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise ConfigError(
-            "--model-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64]."
+            f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64]."
         )
     try:
         return key, json.loads(value)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
-from landscape.optim.norms import global_norm, tensor_norms
+from landscape.optim.gradients import GradientCopy
+from landscape.optim.norms import global_norm, multiply, radius_factor, tensor_norms
 from landscape.optim.options import BaseOptimizer, nonnegative
 
 
@@ -39,7 +40,8 @@ class AMP(PerturbedOptimizer):
         base_optimizer: An optimizer class. Default SGD.
         ball: "tensor" or "global".
         model: The module the closure runs; keeps running statistics right.
-        **base_options: For the base optimizer: ``momentum``, ``weight_decay``, ...
+        **options: The engine's (:class:`~landscape.optim.options.EngineOptions`) and the base optimizer's:
+            ``momentum``, ``weight_decay``, ...
 
     Raises:
         ConfigError: ``epsilon`` or ``inner_lr`` is negative, ``inner_iter`` is no positive integer, ``ball`` or an
@@ -74,7 +76,7 @@ class AMP(PerturbedOptimizer):
         *,
         ball: Literal["tensor", "global"] = "tensor",
         model: nn.Module | None = None,
-        **base_options: Any,
+        **options: Any,
     ) -> None:
         nonnegative(lr=lr, epsilon=epsilon, inner_lr=inner_lr)
         if type(inner_iter) is not int or inner_iter < 1:
@@ -83,12 +85,18 @@ class AMP(PerturbedOptimizer):
             raise ConfigError("ball is out of range.", expected="'tensor' or 'global'", got=repr(ball))
         own = {"epsilon": epsilon, "inner_lr": inner_lr}
         built = isinstance(base_optimizer, torch.optim.Optimizer)
-        options = base_options if built else {"lr": lr, **base_options}
-        self._deviations: dict[int, Tensor] = {}
-        super().__init__(params, base_optimizer, own, options, model=model)
         self.inner_iter, self.ball = inner_iter, ball
+        options = options if built else {"lr": lr, **options}
+        super().__init__(params, base_optimizer, own, options, model=model)
         for group in self.param_groups:
             nonnegative(epsilon=group["epsilon"], inner_lr=group["inner_lr"])
+
+    def _forget_buffers(self) -> None:
+        super()._forget_buffers()
+        self._deviations = GradientCopy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_deviations"}
 
     def _extra_passes(self) -> int:
         return self.inner_iter
@@ -97,8 +105,9 @@ class AMP(PerturbedOptimizer):
         return any(group["epsilon"] > 0 and group["inner_lr"] > 0 for group in self.param_groups)
 
     def _perturb(self, index: int) -> None:
-        if index == 0:
-            self._deviations = {}
+        if index == 0 and self.inner_iter > 1:
+            self._deviations.fit(self._parameters())
+            self._deviations.zero()
         sets = [(group, *self._moving(group)) for group in self.param_groups]
         sets = [
             (group, weights, self._ascend(group, weights, gradients)) for group, weights, gradients in sets if weights
@@ -111,28 +120,21 @@ class AMP(PerturbedOptimizer):
             norm = global_norm([d for _, _, deviations in sets for d in deviations])
             norms = [[norm.to(d.device) for d in deviations] for _, _, deviations in sets]
         for (group, weights, deviations), lengths in zip(sets, norms, strict=True):
-            factors = [(group["epsilon"] / (length + 1e-12)).clamp(max=1.0) for length in lengths]
-            torch._foreach_mul_(deviations, [f.to(d.dtype) for f, d in zip(factors, deviations, strict=True)])
+            factors = [radius_factor(group["epsilon"], length).clamp(max=1.0) for length in lengths]
+            for deviation, factor in zip(deviations, factors, strict=True):
+                multiply([deviation], factor)
             torch._foreach_copy_(weights, self._backup.of(weights))
             torch._foreach_add_(weights, deviations)
         self.stats["eps_norm"] = global_norm([d for _, _, deviations in sets for d in deviations])
 
     def _ascend(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """Return deviation + inner_lr * gradient, in the gradients' memory, which is dead after this."""
+        """Return deviation + inner_lr * gradient, in memory that stays where it is where there are more rounds."""
         torch._foreach_mul_(gradients, group["inner_lr"])
-        for weight, gradient in zip(weights, gradients, strict=True):
-            before = self._deviations.get(id(weight))
-            if before is not None:
-                gradient.add_(before)
-            self._deviations[id(weight)] = gradient
-        return gradients
-
-    def _put_back(self) -> None:
-        super()._put_back()
-        self._deviations = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_deviations": {}}
+        if self.inner_iter == 1:
+            return gradients
+        deviations = self._deviations.of(weights)
+        torch._foreach_add_(deviations, gradients)
+        return deviations
 
     def radius(self) -> float:
         """Return the largest global L2 norm that the perturbation can have: epsilon, or epsilon * sqrt(tensors)."""

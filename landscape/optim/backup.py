@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+
+Buffers = Literal["norm", "all"]
 
 
 class Backup:
@@ -15,7 +18,7 @@ class Backup:
     def __init__(self) -> None:
         self.weights: list[Tensor] = []
         self._live: list[Tensor] = []
-        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._copies: dict[int, Tensor] = {}
 
     def save(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters; the copies are allocated anew only where shapes, dtypes or devices changed."""
@@ -26,22 +29,54 @@ class Backup:
         )
         if not fits:
             self.weights = [torch.empty_like(p, memory_format=torch.preserve_format) for p in self._live]
-        torch._foreach_copy_(self.weights, self._live)
-
-    def save_statistics(self, model: nn.Module | None) -> None:
-        """Copy the running statistics of the model's normalization layers, to be put back by :meth:`restore`."""
-        layers = [] if model is None else [m for m in model.modules() if isinstance(m, _NormBase)]
-        buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
-        self._statistics = [(buffer, buffer.clone()) for buffer in buffers]
+        self._copies = {}
+        if self._live:
+            torch._foreach_copy_(self.weights, self._live)
 
     def restore(self) -> None:
-        """Put weights and statistics back."""
-        torch._foreach_copy_(self._live, self.weights)
-        for buffer, value in self._statistics:
-            buffer.copy_(value)
-        self._statistics = []
+        """Put the weights back."""
+        if self._live:
+            torch._foreach_copy_(self._live, self.weights)
 
     def of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return the saved copies of some of the parameters."""
-        saved = {id(live): weights for live, weights in zip(self._live, self.weights, strict=True)}
-        return [saved[id(parameter)] for parameter in parameters]
+        if not self._copies:
+            self._copies = {id(live): weights for live, weights in zip(self._live, self.weights, strict=True)}
+        return [self._copies[id(parameter)] for parameter in parameters]
+
+
+class Statistics:
+    """Running statistics of a model, saved after the pass that may change them and put back after the others."""
+
+    def __init__(self) -> None:
+        self._live: list[Tensor] = []
+        self._copies: list[Tensor] = []
+        self._saved = False
+
+    def save(self, model: nn.Module | None, which: Buffers = "norm") -> None:
+        """Copy the buffers of the normalization layers ("norm") or of all modules ("all"), at fixed addresses."""
+        if model is None:
+            return
+        if which == "all":
+            live = list(model.buffers())
+        else:
+            layers = [layer for layer in model.modules() if isinstance(layer, _NormBase)]
+            live = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
+        fits = len(live) == len(self._copies) and all(
+            c.shape == b.shape and c.dtype == b.dtype and c.device == b.device
+            for c, b in zip(self._copies, live, strict=True)
+        )
+        self._live = live
+        if not fits:
+            self._copies = [torch.empty_like(buffer) for buffer in live]
+        for copy, buffer in zip(self._copies, live, strict=True):
+            copy.copy_(buffer)
+        self._saved = True
+
+    def restore(self) -> None:
+        """Put the buffers back, once; nothing where none were saved since."""
+        if not self._saved:
+            return
+        for buffer, copy in zip(self._live, self._copies, strict=True):
+            buffer.copy_(copy)
+        self._saved = False

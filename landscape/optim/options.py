@@ -4,13 +4,56 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
 from landscape.errors import ConfigError, unknown_name
 
 BaseOptimizer = Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer
+
+Schedule = Callable[[int], bool]
+"""Says, from the number of steps done, whether a step perturbs: Late, Every, Bernoulli or your own function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What every method takes beside its own options and its base optimizer's.
+
+    Attributes:
+        schedule: Which steps perturb; the others are the base optimizer's own, with one pass. None: all.
+        sync: Under DistributedDataParallel (pass it as ``model``): "replica" perturbs each process by its own
+            gradient (m-sharpness, section 4.1 of the SAM paper), with no communication before the last pass; "global"
+            by the averaged one.
+        same_rng: Whether all passes of a step draw the same random numbers (dropout masks). Not within CUDA graphs.
+        buffers: Which of the model's buffers only the first pass may change: "norm", running statistics; or "all".
+        track_cosine: Whether ``stats["cos"]`` holds the cosine between perturbation and last gradient. Costs about
+            two more reads of the weights a step.
+    """
+
+    schedule: Schedule | None = None
+    sync: Literal["replica", "global"] = "replica"
+    same_rng: bool = False
+    buffers: Literal["norm", "all"] = "norm"
+    track_cosine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sync not in ("replica", "global"):
+            raise ConfigError("sync is out of range.", expected="'replica' or 'global'", got=repr(self.sync))
+        if self.buffers not in ("norm", "all"):
+            raise ConfigError("buffers is out of range.", expected="'norm' or 'all'", got=repr(self.buffers))
+        if self.schedule is not None and not callable(self.schedule):
+            raise ConfigError("schedule is no function.", expected="Late(...), Every(...), ...", got=self.schedule)
+
+
+ENGINE_OPTIONS = tuple(field.name for field in fields(EngineOptions))
+
+
+def take_engine_options(options: dict[str, Any]) -> tuple[EngineOptions, dict[str, Any]]:
+    """Split keywords into the engine's and the base optimizer's."""
+    own = {name: value for name, value in options.items() if name in ENGINE_OPTIONS}
+    return EngineOptions(**own), {name: value for name, value in options.items() if name not in own}
 
 
 def make_base(
@@ -49,7 +92,7 @@ def make_base(
                 "There are no parameters.", fix="Pass model.parameters(), and only once: it is an iterator."
             )
         base = base_optimizer(groups, **base_options)
-    collisions = sorted(set(defaults) & set(base.defaults))
+    collisions = sorted((set(defaults) | set(ENGINE_OPTIONS)) & set(base.defaults))
     if collisions:
         raise ConfigError(
             f"{method.__name__} and {type(base).__name__} both have an option {collisions[0]!r}.",
@@ -98,7 +141,7 @@ def reject_unknown_options(method: type, base_optimizer: BaseOptimizer, options:
     accepted = inspect.signature(base_optimizer).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         return
-    own = set(inspect.signature(method).parameters) - {"self", "params", "base_options"}
+    own = (set(inspect.signature(method).parameters) | set(ENGINE_OPTIONS)) - {"self", "params", "base_options"}
     for name in options:
         if name not in accepted:
             raise unknown_name(f"option of {method.__name__}", name, sorted((set(accepted) - {"params"}) | own))

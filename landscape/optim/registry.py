@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,17 @@ from torch import nn
 
 from landscape.errors import ConfigError, unknown_name
 from landscape.optim.amp import AMP
+from landscape.optim.combined import GNP, GSAM
+from landscape.optim.engine import PerturbedOptimizer
+from landscape.optim.entropy import EntropySGD
+from landscape.optim.friendly import FriendlySAM, VaSSO
+from landscape.optim.looksam import LookSAM
 from landscape.optim.lpfsgd import LPFSGD
+from landscape.optim.nso import NSO
+from landscape.optim.options import Schedule
 from landscape.optim.sam import SAM
+from landscape.optim.smoothout import SmoothOut
+from landscape.optim.when import Bernoulli, Every, Late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +42,6 @@ class OptimizerSpec:
     description: str
 
 
-def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in names}
-
-
 def _base(name: str, options: dict[str, Any]) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     shared = {"lr": options.pop("lr"), "weight_decay": options.pop("weight_decay", 0.0)}
     momentum, nesterov = options.pop("momentum", 0.9), options.pop("nesterov", False)
@@ -46,68 +52,126 @@ def _base(name: str, options: dict[str, Any]) -> tuple[type[torch.optim.Optimize
 
 def _plain(name: str) -> Callable[..., torch.optim.Optimizer]:
     def build(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-        options = _without(options, "base", "total_steps", "seed")
-        base, base_options = _base(name, options)
+        kept = {key: value for key, value in options.items() if key not in ("base", "total_steps", "seed", "when")}
+        base, base_options = _base(name, kept)
         return base(model.parameters(), **base_options)
 
     return build
 
 
-def _sam(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    options = _without(options, "total_steps", "seed")
-    rho, adaptive = options.pop("rho"), options.pop("adaptive")
-    base, base_options = _base(options.pop("base", "sgd"), options)
-    return SAM(model.parameters(), base, rho=rho, adaptive=adaptive, model=model, **base_options)
+def _method(method: Callable[..., PerturbedOptimizer], *names: str, **fixed: Any) -> Callable[..., PerturbedOptimizer]:
+    """Build a method with the options of these names, and with the seed and number of steps if it takes them."""
+
+    def build(model: nn.Module, **options: Any) -> PerturbedOptimizer:
+        taken = inspect.signature(method).parameters
+        steps, seed, when = (options.pop(name) for name in ("total_steps", "seed", "when"))
+        context = {key: value for key, value in (("total_steps", steps), ("seed", seed)) if key in taken}
+        own = {name: options.pop(name) for name in names}
+        base, base_options = _base(options.pop("base", "sgd"), options)
+        schedule = parse_when(when, steps, seed)
+        return method(
+            model.parameters(),
+            base_optimizer=base,
+            model=model,
+            schedule=schedule,
+            **own,
+            **fixed,
+            **context,
+            **base_options,
+        )
+
+    return build
 
 
-def _asam(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    return _sam(model, **{**options, "adaptive": True})
+def parse_when(when: str, total_steps: int | None, seed: int) -> Schedule | None:
+    """Read which steps perturb: "always", "late:FRACTION", "every:K" or "bernoulli:P".
+
+    Args:
+        when: The words.
+        total_steps: Number of steps of the run, which "late" needs.
+        seed: For "bernoulli".
+
+    Returns:
+        The schedule, or None for "always".
+
+    Raises:
+        ConfigError: The words are not understood, a number is out of range, or ``total_steps`` is missing.
+
+    Example:
+        >>> parse_when("every:3", None, 0)
+        Every(k=3)
+    """
+    kind, _, value = when.partition(":")
+    try:
+        if when == "always":
+            return None
+        if kind == "late" and total_steps is not None:
+            return Late(float(value), total_steps)
+        if kind == "every":
+            return Every(int(value))
+        if kind == "bernoulli":
+            return Bernoulli(float(value), seed)
+    except ValueError:
+        pass
+    raise ConfigError(
+        "when is not understood.",
+        expected="always, late:FRACTION (with total_steps), every:K or bernoulli:P",
+        got=repr(when),
+    )
 
 
-def _amp(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    options = _without(options, "total_steps", "seed")
-    own = {name: options.pop(name) for name in ("epsilon", "inner_lr", "inner_iter", "ball")}
-    base, base_options = _base(options.pop("base", "sgd"), options)
-    return AMP(model.parameters(), base_optimizer=base, model=model, **own, **base_options)
+def _spec(
+    method: Callable[..., PerturbedOptimizer], options: dict[str, Any], passes: str, description: str, **fixed: Any
+) -> OptimizerSpec:
+    build = _method(method, *options, **fixed)
+    return OptimizerSpec(build=build, options=options, passes=passes, description=description)
 
 
-def _lpfsgd(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
-    own = {name: options.pop(name) for name in ("std", "M", "inc", "total_steps", "seed")}
-    base, base_options = _base(options.pop("base", "sgd"), options)
-    return LPFSGD(model.parameters(), base_optimizer=base, model=model, **own, **base_options)
+_ASCENT = {"norm_over": "all"}
+_ENTROPY = {"L": 5, "gamma0": 0.5, "gamma1": 1e-4, "gamma_max": 2.38, "inner_lr": 0.1, "noise": 1e-4}
 
-
+# The source of each default is in the class's docstring; asam's rho is that of Kwon et al. 2021 for CIFAR-10.
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     "sgd": OptimizerSpec(build=_plain("sgd"), options={}, passes="1", description="Stochastic gradient descent."),
     "adam": OptimizerSpec(build=_plain("adam"), options={}, passes="1", description="Adam."),
     "adamw": OptimizerSpec(build=_plain("adamw"), options={}, passes="1", description="Adam, decoupled weight decay."),
-    "sam": OptimizerSpec(
-        build=_sam,
-        options={"rho": 0.05, "adaptive": False},  # Foret et al. 2021
-        passes="2",
-        description="Sharpness-aware minimization.",
+    "sam": _spec(SAM, {"rho": 0.05, "adaptive": False, **_ASCENT}, "2", "Sharpness-aware minimization."),
+    "asam": _spec(SAM, {"rho": 0.5, **_ASCENT}, "2", "Adaptive SAM, the widespread form without eta.", adaptive=True),
+    "amp": _spec(
+        AMP,
+        {"epsilon": 0.5, "inner_lr": 1.0, "inner_iter": 1, "ball": "tensor"},
+        "inner_iter + 1",
+        "Adversarial model perturbation.",
     ),
-    "asam": OptimizerSpec(
-        build=_asam,
-        options={"rho": 0.5},  # Kwon et al. 2021, CIFAR-10
-        passes="2",
-        description="Adaptive SAM, the widespread form without eta.",
+    "lpfsgd": _spec(
+        LPFSGD,
+        {"std": 5e-4, "M": 1, "inc": 1.0},
+        "1 with the batch split into M parts, else M",
+        "Low-pass-filter SGD.",
     ),
-    "amp": OptimizerSpec(
-        build=_amp,
-        options={"epsilon": 0.5, "inner_lr": 1.0, "inner_iter": 1, "ball": "tensor"},  # Zheng et al. 2021
-        passes="inner_iter + 1",
-        description="Adversarial model perturbation.",
+    "smoothout": _spec(SmoothOut, {"a": 0.009, "adapt": "none"}, "1", "SmoothOut; with adapt, ASO."),
+    "nso": _spec(NSO, {"std": 0.01, "pairs": 1, "scale": "absolute"}, "2 * pairs", "Noise-stability optimization."),
+    "entropysgd": _spec(EntropySGD, _ENTROPY, "L", "Entropy-SGD, on any base."),
+    "gsam": _spec(GSAM, {"rho": 0.05, "alpha": 0.4, "adaptive": False, **_ASCENT}, "2", "Surrogate-gap guided SAM."),
+    "gnp": _spec(GNP, {"rho": 0.05, "alpha": 0.8, "adaptive": False, **_ASCENT}, "2", "Gradient-norm penalty."),
+    "fsam": _spec(
+        FriendlySAM,
+        {"rho": 0.05, "sigma": 1.0, "lmbda": 0.6, "adaptive": False, **_ASCENT},
+        "2",
+        "Friendly SAM: without the mean gradient.",
     ),
-    "lpfsgd": OptimizerSpec(
-        build=_lpfsgd,
-        options={"std": 5e-4, "M": 1, "inc": 1.0},  # Bisla et al. 2022
-        passes="1 with the batch split into M parts, else M",
-        description="Low-pass-filter SGD.",
+    "vasso": _spec(
+        VaSSO, {"rho": 0.05, "theta": 0.4, "adaptive": False, **_ASCENT}, "2", "SAM along the mean gradient."
+    ),
+    "looksam": _spec(
+        LookSAM,
+        {"rho": 0.05, "k": 5, "alpha": 0.7, "adaptive": False, **_ASCENT},
+        "1 + 1/k",
+        "SAM every k steps, its direction reused.",
     ),
 }
 
-_SHARED = ("base", "lr", "momentum", "nesterov", "weight_decay", "total_steps", "seed")
+_SHARED = ("base", "lr", "momentum", "nesterov", "weight_decay", "total_steps", "seed", "when")
 
 
 def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.Optimizer:
@@ -117,7 +181,8 @@ def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.
         name: A key of :data:`OPTIMIZERS`.
         model: The module whose parameters move.
         **options: ``lr`` (needed), ``momentum`` (0.9), ``nesterov``, ``weight_decay``, ``base`` ("sgd", "adam",
-            "adamw"), ``total_steps``, ``seed``, and the method's own; an option that is None takes its default.
+            "adamw"), ``total_steps``, ``seed``, ``when`` (see :func:`parse_when`), and the method's own; an
+            option that is None takes its default.
 
     Returns:
         The optimizer.
@@ -144,5 +209,5 @@ def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.
             )
     if "lr" not in given:
         raise ConfigError(f"The optimizer {name!r} needs a learning rate.", expected="lr=...", got="nothing")
-    defaults = {"total_steps": None, "seed": 0} | spec.options
+    defaults = {"total_steps": None, "seed": 0, "when": "always"} | spec.options
     return spec.build(model, **{**defaults, **given})

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from landscape.config import Config, require
 from landscape.errors import unknown_name
-from landscape.optim.registry import OPTIMIZERS
+from landscape.optim.registry import OPTIMIZERS, parse_when
 
 _METHOD_FIELDS = ("rho", "adaptive", "epsilon", "inner_lr", "inner_iter", "ball", "std", "M", "inc")
 
@@ -25,8 +25,11 @@ class RunConfig(Config):
         data_seed: Seed of the subset and of the label noise; separate from seed, so that runs share their data.
         model: A name of build_model: mlp, smallcnn, cnn1d, lenet, resnet20, resnet18.
         model_options: Options of the model, for example {"hidden": [64]}.
-        optimizer: sgd, adam, adamw, sam, asam, amp or lpfsgd.
-        base: The optimizer below sam, asam, amp and lpfsgd: sgd, adam or adamw; None is sgd.
+        optimizer: sgd, adam, adamw, sam, asam, amp, lpfsgd, gsam, gnp, fsam, vasso, looksam, smoothout, nso, or
+            entropysgd.
+        optimizer_options: Options of the optimizer that have no setting here, for example {"alpha": 0.4} of gsam.
+        when: Which steps perturb: "always" (default), "late:FRACTION", "every:K" or "bernoulli:P".
+        base: The optimizer below all but sgd, adam and adamw, which is one of these three; None is sgd.
         lr: Learning rate at its highest.
         momentum: Momentum of SGD.
         nesterov: Nesterov momentum.
@@ -77,6 +80,8 @@ class RunConfig(Config):
     model: str = "smallcnn"
     model_options: dict[str, Any] = field(default_factory=dict)
     optimizer: str = "sgd"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    when: str | None = None
     base: Literal["sgd", "adam", "adamw"] | None = None
     lr: float = 0.05
     momentum: float = 0.9
@@ -147,7 +152,15 @@ class RunConfig(Config):
             if isinstance(value, int | float) and not isinstance(value, bool):
                 least = 1 if name in ("inner_iter", "M") else 0
                 require(value >= least, name, f"at least {least}", value)
+        for name in self.optimizer_options:
+            if name in _METHOD_FIELDS:
+                require(False, "optimizer_options", f"options without a setting of their own, not {name!r}", name)
+            if name not in spec.options:
+                known = [key for key in spec.options if key not in _METHOD_FIELDS]
+                raise unknown_name(f"option of {self.optimizer}", name, known)
         wraps = bool(spec.options)
+        require(wraps or self.when is None, "when", f"nothing: {self.optimizer} does not perturb", self.when)
+        parse_when(self.when or "always", self.epochs, 0)
         require(wraps or self.base is None, "base", f"nothing: {self.optimizer} is a base optimizer itself", self.base)
 
     def _validate_names(self) -> None:
@@ -160,7 +173,8 @@ class RunConfig(Config):
 
     def method_options(self) -> dict[str, Any]:
         """Return the options that were set for the optimizer's own method."""
-        return {name: getattr(self, name) for name in _METHOD_FIELDS if getattr(self, name) is not None}
+        names = (*_METHOD_FIELDS, "when")
+        return {**{n: v for n in names if (v := getattr(self, n)) is not None}, **self.optimizer_options}
 
     @property
     def folder_name(self) -> str:

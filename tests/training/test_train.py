@@ -73,24 +73,26 @@ def test_resume_is_bit_identical_wherever_it_was_cut(tmp_path, method, precision
     assert resumed.status == "finished"
 
 
-@pytest.mark.parametrize("lost", ["momentum", "noise"])
-def test_a_lost_part_of_the_state_would_be_seen(tmp_path, lost, monkeypatch):
-    config = tiny(optimizer="lpfsgd", std=0.05)
+@pytest.mark.parametrize(
+    ("optimizer", "lost"), [("lpfsgd", "state"), ("lpfsgd", "perturbation_step"), ("fsam", "method")]
+)
+def test_a_lost_part_of_the_state_would_be_seen(tmp_path, optimizer, lost, monkeypatch):
+    config = tiny(optimizer=optimizer, std=0.05) if optimizer == "lpfsgd" else tiny(optimizer=optimizer, rho=0.5)
     whole = run(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "cut", stop=stop_after(5))
-    from landscape.optim import LPFSGD
+    from landscape.optim.linked import LinkedOptimizer
 
-    original = LPFSGD.load_state_dict
+    original = LinkedOptimizer.load_state_dict
 
     def forgetful(self, saved):
-        if lost == "momentum":
-            saved = {**saved, "state": {}}
+        if lost == "perturbation_step":
+            saved = {**saved, "param_groups": [{**group, lost: 0} for group in saved["param_groups"]]}
         else:
-            saved = {k: v for k, v in saved.items() if k != "generators"}
+            saved = {**saved, lost: {}}
         original(self, saved)
 
-    monkeypatch.setattr(LPFSGD, "load_state_dict", forgetful)
+    monkeypatch.setattr(LinkedOptimizer, "load_state_dict", forgetful)
     assert run(config, tmp_path / "cut").weights_checksum() != whole.weights_checksum()
 
 
@@ -225,7 +227,7 @@ def test_an_objective_of_a_run_is_a_fixed_subset(tmp_path):
 COMMAND = [
     sys.executable,
     "-m",
-    "landscape.cli",
+    "landscape",
     "train",
     "--dataset",
     "digits",
