@@ -91,6 +91,9 @@ class AMP(PerturbedOptimizer):
         for group in self.param_groups:
             nonnegative(epsilon=group["epsilon"], inner_lr=group["inner_lr"])
 
+    def _takes_sharded_weights(self) -> bool:
+        return self.inner_iter == 1
+
     def _forget_buffers(self) -> None:
         super()._forget_buffers()
         self._deviations = GradientCopy()
@@ -123,7 +126,7 @@ class AMP(PerturbedOptimizer):
             factors = [radius_factor(group["epsilon"], length).clamp(max=1.0) for length in lengths]
             for deviation, factor in zip(deviations, factors, strict=True):
                 multiply([deviation], factor)
-            torch._foreach_copy_(weights, self._backup.of(weights))
+            self._backup.put(weights)
             torch._foreach_add_(weights, deviations)
         self.stats["eps_norm"] = global_norm([d for _, _, deviations in sets for d in deviations])
 

@@ -12,17 +12,25 @@ from torch.nn.modules.batchnorm import _NormBase
 Buffers = Literal["norm", "all"]
 
 
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's part of a sharded tensor (DTensor), in the same memory; a plain tensor itself."""
+    part = getattr(tensor, "to_local", None)
+    return tensor if part is None else part()
+
+
 class Backup:
     """Weights saved and put back by copy: exact in every precision, at fixed addresses, in two multi-tensor calls."""
 
     def __init__(self) -> None:
         self.weights: list[Tensor] = []
         self._live: list[Tensor] = []
+        self._ids: list[int] = []
         self._copies: dict[int, Tensor] = {}
 
     def save(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters; the copies are allocated anew only where shapes, dtypes or devices changed."""
-        self._live = list(parameters)
+        self._ids = [id(parameter) for parameter in parameters]
+        self._live = [local(parameter) for parameter in parameters]
         fits = len(self.weights) == len(self._live) and all(
             b.shape == p.shape and b.dtype == p.dtype and b.device == p.device
             for b, p in zip(self.weights, self._live, strict=True)
@@ -38,10 +46,15 @@ class Backup:
         if self._live:
             torch._foreach_copy_(self._live, self.weights)
 
+    def put(self, parameters: Sequence[Tensor]) -> None:
+        """Put some of the weights back."""
+        if parameters:
+            torch._foreach_copy_([local(parameter) for parameter in parameters], self.of(parameters))
+
     def of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Return the saved copies of some of the parameters."""
+        """Return the saved copies of some of the parameters; of sharded ones this process's part."""
         if not self._copies:
-            self._copies = {id(live): weights for live, weights in zip(self._live, self.weights, strict=True)}
+            self._copies = dict(zip(self._ids, self.weights, strict=True))
         return [self._copies[id(parameter)] for parameter in parameters]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from landscape.errors import OptimizerError
+from landscape.errors import ConfigError, OptimizerError
 from landscape.optim.backup import Backup, Statistics
 from landscape.optim.gradients import GradientCopy, GradientMarks, GradientSum
 from landscape.optim.linked import LinkedOptimizer
@@ -68,6 +68,13 @@ class PassOptimizer(LinkedOptimizer, ABC):
         self.model = model
         self.stats: dict[str, Tensor] = {}
         super().__init__(params, base_optimizer, {**defaults, "perturbation_step": 0}, base_options)
+        sharded = any(hasattr(p, "full_tensor") for p in self._all_parameters())
+        if sharded and (self.engine.track_cosine or not self._takes_sharded_weights()):
+            raise ConfigError(
+                f"{type(self).__name__} cannot perturb sharded weights (DTensor) like this.",
+                expected="SAM, ASAM, or AMP with inner_iter=1, without track_cosine; or plain weights",
+                fix="Use DistributedDataParallel, or one of these methods.",
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_backup", "_statistics", "_kept", "_sum", "_marks", "_unscale")
@@ -83,6 +90,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
         self._backup, self._statistics = Backup(), Statistics()
         self._kept, self._sum = GradientCopy(), GradientSum()
         self._marks = GradientMarks()
+        self._marks.note(self._parameters())  # what is there before the first step was made for something else
         self._away = False
         self._looking = False  # within perturbed(): nothing may be remembered
         self._unscale: Tensor | None = None
@@ -100,6 +108,10 @@ class PassOptimizer(LinkedOptimizer, ABC):
     def _active(self) -> bool:
         """Whether any group is perturbed at all; if not, a step is the base optimizer's own."""
         return True
+
+    def _takes_sharded_weights(self) -> bool:
+        """Whether parameters may be DTensors (FSDP): everything but norms must be elementwise."""
+        return False
 
     def _looks(self, closures: int) -> int:
         """How many independent perturbations each of so many closures gets; their gradients are averaged."""

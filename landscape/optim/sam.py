@@ -72,3 +72,6 @@ class SAM(AscentOptimizer):
         **options: Any,
     ) -> None:
         super().__init__(params, base_optimizer, rho, adaptive, norm_over, model=model, options=options)
+
+    def _takes_sharded_weights(self) -> bool:
+        return True
