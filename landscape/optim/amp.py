@@ -13,7 +13,7 @@ from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.gradients import GradientCopy
 from landscape.optim.norms import global_norm, multiply, radius_factor, tensor_norms
-from landscape.optim.options import BaseOptimizer, nonnegative
+from landscape.optim.options import BaseOptimizer, nonnegative, positive_integer
 
 
 class AMP(PerturbedOptimizer):
@@ -79,17 +79,17 @@ class AMP(PerturbedOptimizer):
         **options: Any,
     ) -> None:
         nonnegative(lr=lr, epsilon=epsilon, inner_lr=inner_lr)
-        if type(inner_iter) is not int or inner_iter < 1:
-            raise ConfigError("inner_iter is out of range.", expected="an integer of at least 1", got=inner_iter)
         if ball not in ("tensor", "global"):
             raise ConfigError("ball is out of range.", expected="'tensor' or 'global'", got=repr(ball))
         own = {"epsilon": epsilon, "inner_lr": inner_lr}
         built = isinstance(base_optimizer, torch.optim.Optimizer)
-        self.inner_iter, self.ball = inner_iter, ball
+        self.inner_iter, self.ball = positive_integer("inner_iter", inner_iter), ball
         options = options if built else {"lr": lr, **options}
         super().__init__(params, base_optimizer, own, options, model=model)
-        for group in self.param_groups:
-            nonnegative(epsilon=group["epsilon"], inner_lr=group["inner_lr"])
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        nonnegative(epsilon=group["epsilon"], inner_lr=group["inner_lr"])
 
     def _takes_sharded_weights(self) -> bool:
         return self.inner_iter == 1

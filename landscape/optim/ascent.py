@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
-from landscape.optim.norms import global_norm, multiply, radius_factor
+from landscape.optim.norms import add_scaled, global_norm, radius_factor
 from landscape.optim.options import BaseOptimizer, nonnegative
 
 Adaptive = bool | Literal["official"]
@@ -52,15 +52,19 @@ class AscentOptimizer(PerturbedOptimizer):
         options: dict[str, Any],
     ) -> None:
         nonnegative(rho=rho)
-        if adaptive not in (False, True, "official"):
-            raise ConfigError("adaptive is out of range.", expected="False, True or 'official'", got=repr(adaptive))
         if norm_over not in ("all", "perturbed"):
             raise ConfigError("norm_over is out of range.", expected="'all' or 'perturbed'", got=repr(norm_over))
         self.norm_over = norm_over
         own = {"rho": rho, "adaptive": adaptive, **(defaults or {})}
         super().__init__(params, base_optimizer, own, options, model=model)
-        for group in self.param_groups:
-            nonnegative(rho=group["rho"])
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        nonnegative(rho=group["rho"])
+        if group["adaptive"] not in (False, True, "official"):
+            raise ConfigError(
+                "adaptive is out of range.", expected="False, True or 'official'", got=repr(group["adaptive"])
+            )
 
     def _extra_passes(self) -> int:
         return 1
@@ -81,23 +85,17 @@ class AscentOptimizer(PerturbedOptimizer):
         if not everything:
             return
         norm = global_norm(everything)
-        moves: list[Tensor] = []
+        lengths: list[Tensor] = []
         for group, weights, gradients in sets:
             if not weights or group["rho"] == 0:
                 continue
             _to_ascent(group["adaptive"], weights, gradients)
-            multiply(gradients, radius_factor(group["rho"], norm))
-            torch._foreach_add_(weights, gradients)
-            moves += gradients
+            factor = radius_factor(group["rho"], norm)
+            known = group["adaptive"] is False and len(gradients) == len(everything)
+            lengths.append(factor * (norm if known else global_norm(gradients)))
+            add_scaled(weights, gradients, factor)
         self.stats["grad_norm"] = norm
-        self.stats["eps_norm"] = self._length(moves, everything, norm)
-
-    def _length(self, moves: list[Tensor], counted: list[Tensor], norm: Tensor) -> Tensor:
-        """The perturbation's norm: known without another look at it where all gradients were scaled by one factor."""
-        kinds = {(group["rho"], group["adaptive"]) for group in self.param_groups}
-        if len(kinds) == 1 and len(moves) == len(counted) and not self.param_groups[0]["adaptive"]:
-            return norm * radius_factor(self.param_groups[0]["rho"], norm)
-        return global_norm(moves) if moves else torch.zeros_like(norm)
+        self.stats["eps_norm"] = torch.linalg.vector_norm(torch.stack(lengths)) if lengths else torch.zeros_like(norm)
 
 
 def _scaled(adaptive: Adaptive, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +26,20 @@ class Backup:
         self._live: list[Tensor] = []
         self._ids: list[int] = []
         self._copies: dict[int, Tensor] = {}
+        self._kinds: tuple[list[Any], ...] = ()
+        self._sharded = False
 
     def save(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters; the copies are allocated anew only where shapes, dtypes or devices changed."""
-        self._ids = [id(parameter) for parameter in parameters]
-        self._live = [local(parameter) for parameter in parameters]
-        fits = len(self.weights) == len(self._live) and all(
-            b.shape == p.shape and b.dtype == p.dtype and b.device == p.device
-            for b, p in zip(self.weights, self._live, strict=True)
-        )
-        if not fits:
+        ids = [id(parameter) for parameter in parameters]
+        if ids != self._ids or self._sharded:
+            self._ids, self._copies = ids, {}
+            self._sharded = any(hasattr(parameter, "to_local") for parameter in parameters)
+            self._live = [local(parameter) for parameter in parameters] if self._sharded else list(parameters)
+        kinds = ([p.dtype for p in self._live], [p.device for p in self._live], [p.shape for p in self._live])
+        if kinds != self._kinds:
             self.weights = [torch.empty_like(p, memory_format=torch.preserve_format) for p in self._live]
-        self._copies = {}
+            self._kinds, self._copies = kinds, {}
         if self._live:
             torch._foreach_copy_(self.weights, self._live)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import OptimizerError
+from landscape.optim.closures import refuse_sparse
 from landscape.optim.passes import Closure, PassOptimizer
 
 
@@ -42,8 +43,8 @@ class PerturbedOptimizer(PassOptimizer):
         if self.clean_pass and not self._marks.fresh(self._parameters()):
             raise OptimizerError(
                 "There are no gradients, or only those of the last step.",
-                expected="loss.backward() since the last step",
-                fix="Call backward first.",
+                expected="zero_grad() and then loss.backward() since the last step",
+                fix="Call both first.",
             )
         self._depart(scaler, consume=zero_grad)
         if zero_grad:
@@ -56,6 +57,7 @@ class PerturbedOptimizer(PassOptimizer):
             raise OptimizerError(f"{type(self).__name__} perturbs {passes} times a step.", fix="Use step(closure).")
         parameters = self._parameters()
         gradients = [p.grad for p in parameters]
+        refuse_sparse([g for g in gradients if g is not None])
         self._backup.save(parameters)
         self._save_statistics()
         self._begin_step()

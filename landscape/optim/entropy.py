@@ -13,7 +13,7 @@ from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.gradients import GradientCopy
 from landscape.optim.norms import global_norm, multiply
-from landscape.optim.options import BaseOptimizer, nonnegative
+from landscape.optim.options import BaseOptimizer, nonnegative, positive_integer
 from landscape.seeding import generator
 
 
@@ -95,14 +95,13 @@ class EntropySGD(PerturbedOptimizer):
         **options: Any,
     ) -> None:
         nonnegative(lr=lr, gamma0=gamma0, gamma1=gamma1, inner_lr=inner_lr, inner_decay=inner_decay, noise=noise)
-        if type(L) is not int or L < 1:
-            raise ConfigError("L is out of range.", expected="an integer of at least 1", got=L)
         if not (gamma_max >= gamma0):
             raise ConfigError("gamma_max is out of range.", expected=f"at least gamma0 = {gamma0}", got=gamma_max)
         for name, value in (("inner_momentum", inner_momentum), ("alpha", alpha)):
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} is out of range.", expected="from 0 to below 1", got=value)
-        self.L, self.inner_lr, self.inner_momentum, self.inner_decay = L, inner_lr, inner_momentum, inner_decay
+        self.L = positive_integer("L", L)
+        self.inner_lr, self.inner_momentum, self.inner_decay = inner_lr, inner_momentum, inner_decay
         self.gamma0, self.gamma1, self.gamma_max = gamma0, gamma1, gamma_max
         self.noise, self.alpha, self.seed = noise, alpha, seed
         built = isinstance(base_optimizer, torch.optim.Optimizer)

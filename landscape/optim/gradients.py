@@ -92,27 +92,38 @@ class GradientSum:
 
 
 class GradientMarks:
-    """Remembers the gradients that a step left behind, by identity and version, without keeping them alive."""
+    """Remembers the gradients that are no new ones, by identity and version, without keeping them alive.
+
+    New is a gradient tensor that was not there; one that was cleared in place by this optimizer and has changed since;
+    and one left behind by a step that has changed at least twice since (cleared in place by somebody, then filled).
+    Changed once is not enough there: clipping or scaling what a step left behind makes no new gradient of it.
+    """
 
     def __init__(self) -> None:
-        self._left: list[tuple[weakref.ref[Tensor], int] | None] = []
+        self._left: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._cleared = False
 
     def none_left(self) -> None:
         """Remember that there are none: whatever appears is new."""
-        self._left = []
+        self._left = {}
 
-    def note(self, parameters: Sequence[Tensor]) -> None:
-        """Remember the present gradients as old."""
-        gradients = [parameter.grad for parameter in parameters]
-        self._left = [None if g is None else (weakref.ref(g), g._version) for g in gradients]
+    def note(self, parameters: Sequence[Tensor], *, cleared: bool = False) -> None:
+        """Remember the present gradients as old; ``cleared`` where they are zeros now."""
+        self._left = {id(p): (weakref.ref(g), g._version) for p in parameters if (g := p.grad) is not None}
+        self._cleared = cleared
+
+    def add(self, parameters: Sequence[Tensor]) -> None:
+        """Remember the present gradients of further parameters as old."""
+        self._left |= {id(p): (weakref.ref(g), g._version) for p in parameters if (g := p.grad) is not None}
 
     def fresh(self, parameters: Sequence[Tensor]) -> bool:
-        """Tell whether some gradient is another one than what was noted."""
-        left = self._left if len(self._left) == len(parameters) else [None] * len(parameters)
-        for parameter, mark in zip(parameters, left, strict=True):
+        """Tell whether some gradient is new."""
+        changes = 1 if self._cleared else 2
+        for parameter in parameters:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            if mark is None or mark[0]() is not gradient or mark[1] != gradient._version:
+            mark = self._left.get(id(parameter))
+            if mark is None or mark[0]() is not gradient or gradient._version >= mark[1] + changes:
                 return True
         return False

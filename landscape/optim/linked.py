@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.optim.options import BaseOptimizer, make_base
+from landscape.optim.options import BaseOptimizer, check_parameters, make_base
 
 _TRANSIENT = ("old_p", "dev", "e_w")  # left in checkpoints by other implementations; meaningless between steps
 
@@ -43,6 +43,8 @@ class LinkedOptimizer(torch.optim.Optimizer):
         self._own_defaults = dict(defaults)
         self._link()
         self._forget_buffers()
+        for group in self.param_groups:
+            self._check_group(group)
 
     def _link(self) -> None:
         """Share the groups and the state with the base optimizer: there is one of each."""
@@ -51,6 +53,10 @@ class LinkedOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for key, value in self._own_defaults.items():
                 group.setdefault(key, value)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        """Raise a ConfigError where a group's parameters or options are out of range."""
+        check_parameters(group["params"])
 
     def _forget_buffers(self) -> None:
         """Drop what only lives within a step."""
@@ -102,13 +108,21 @@ class LinkedOptimizer(torch.optim.Optimizer):
 
         Args:
             param_group: As for any torch optimizer; the method's own options may be among its keys.
+
+        Raises:
+            ConfigError: An option is out of range, or a parameter is not floating point; the group is not added then.
         """
         base = self.__dict__.get("base_optimizer")
         if base is None:  # torch's own constructor: the groups are the base optimizer's, already complete
             self.param_groups.append(param_group)
             return
         base.add_param_group(param_group)
-        self._link()
+        try:
+            self._link()
+            self._check_group(self.param_groups[-1])
+        except BaseException:
+            del self.param_groups[-1]
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if not k.startswith("_optimizer_")}

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from landscape.errors import ConfigError, OptimizerError
+from landscape.errors import OptimizerError
 from landscape.optim.ascent import Adaptive
 from landscape.optim.combined import _TINY, CombinedOptimizer
 from landscape.optim.norms import dot, global_norm, multiply
-from landscape.optim.options import BaseOptimizer, nonnegative
+from landscape.optim.options import BaseOptimizer, nonnegative, positive_integer
 from landscape.optim.passes import Closure
 
 
@@ -74,9 +74,7 @@ class LookSAM(CombinedOptimizer):
         **options: Any,
     ) -> None:
         nonnegative(alpha=alpha)
-        if type(k) is not int or k < 1:
-            raise ConfigError("k is out of range.", expected="an integer of at least 1", got=k)
-        self.k, self.alpha = k, alpha
+        self.k, self.alpha = positive_integer("k", k), alpha
         super().__init__(params, base_optimizer, rho, adaptive, norm_over, model=model, options=options)
 
     def _extra_passes(self) -> int:

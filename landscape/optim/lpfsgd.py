@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ConfigError
 from landscape.optim.noise import NoisyOptimizer, filter_norms
-from landscape.optim.options import BaseOptimizer, nonnegative
+from landscape.optim.options import BaseOptimizer, nonnegative, positive_integer
 
 
 class LPFSGD(NoisyOptimizer):
@@ -78,13 +78,12 @@ class LPFSGD(NoisyOptimizer):
         **options: Any,
     ) -> None:
         nonnegative(inc=inc)
-        if type(M) is not int or M < 1:
-            raise ConfigError("M is out of range.", expected="an integer of at least 1", got=M)
-        if inc != 1 and (type(total_steps) is not int or total_steps < 1):
-            raise ConfigError("inc needs total_steps.", expected="the number of steps of the run", got=total_steps)
-        self.M, self.inc, self.total_steps = M, inc, total_steps
+        if inc != 1 and total_steps is None:
+            raise ConfigError("inc needs total_steps.", expected="the number of steps of the run", got="nothing")
+        self.M, self.inc = positive_integer("M", M), inc
+        self.total_steps = None if total_steps is None else positive_integer("total_steps", total_steps)
         super().__init__(
-            params, lr, base_optimizer, draws=M, defaults={"std": std}, model=model, seed=seed, options=options
+            params, lr, base_optimizer, draws=self.M, defaults={"std": std}, model=model, seed=seed, options=options
         )
 
     def noise_scale(self) -> float:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.norms import global_norm
 from landscape.optim.options import BaseOptimizer, nonnegative
@@ -52,15 +51,16 @@ class NoisyOptimizer(PerturbedOptimizer):
     ) -> None:
         self._size = next(iter(defaults))
         nonnegative(lr=lr, **{self._size: defaults[self._size]})
-        if type(seed) is not int:
-            raise ConfigError("seed is out of range.", expected="an integer", got=seed)
+        derive_seed(seed)  # raises where it is no integer
         self.draws, self.seed = draws, seed
         self._generators: dict[torch.device, torch.Generator] = {}
         built = isinstance(base_optimizer, torch.optim.Optimizer)
         options = options if built else {"lr": lr, **options}
         super().__init__(params, base_optimizer, defaults, options, model=model)
-        for group in self.param_groups:
-            nonnegative(**{self._size: group[self._size]})
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        nonnegative(**{self._size: group[self._size]})
 
     def _forget_buffers(self) -> None:
         super()._forget_buffers()

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
+
+_SMALL = 4096  # elements
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -22,15 +25,26 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
         >>> global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item()
         5.0
     """
-    norms = tensor_norms(tensors)
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+    if all(t.is_cpu for t in tensors) and len({t.dtype for t in tensors}) == 1 and not hasattr(tensors[0], "to_local"):
+        small = [t for t in tensors if t.numel() <= _SMALL]
+        if len(small) > 1:  # many small norms cost more than one copy
+            together = _flatten_dense_tensors(small)
+            tensors = [together, *(t for t in tensors if t.numel() > _SMALL)]
+    return torch.linalg.vector_norm(_stacked(tensor_norms(tensors)))
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    """0-d tensors as one vector, on the first one's device."""
+    if len({value.device for value in values}) > 1:
+        values = [value.to(values[0].device) for value in values]
+    return torch.stack(list(values))
 
 
 def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the Euclidean norm of each tensor, in float32 at least, as 0-d tensors on their devices."""
-    half = any(t.dtype in (torch.float16, torch.bfloat16) for t in tensors)
+    half = not {t.dtype for t in tensors}.isdisjoint((torch.float16, torch.bfloat16))
     norms = torch._foreach_norm(list(tensors), 2, torch.float32) if half else torch._foreach_norm(list(tensors), 2)
-    return [whole(norm) for norm in norms]
+    return [norm if type(norm) is Tensor else whole(norm) for norm in norms]
 
 
 def whole(value: Tensor) -> Tensor:
@@ -49,14 +63,14 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     products = torch._foreach_mul(list(left), list(right))
     wide = torch.promote_types(products[0].dtype, torch.float32)
     sums = [whole(product.sum(dtype=wide)) for product in products]
-    return torch.stack([one.to(sums[0].device) for one in sums]).sum()
+    return _stacked(sums).sum()
 
 
 def multiply(tensors: Sequence[Tensor], factor: Tensor) -> None:
     """Multiply tensors, on whichever devices and of whichever dtype, by one 0-d factor in place."""
     if not tensors:
         return
-    if all(t.device == factor.device and t.dtype == factor.dtype for t in tensors):
+    if {(t.device, t.dtype) for t in tensors} == {(factor.device, factor.dtype)}:
         torch._foreach_mul_(list(tensors), factor)
         return
     for tensor in tensors:
@@ -65,6 +79,22 @@ def multiply(tensors: Sequence[Tensor], factor: Tensor) -> None:
             tensor.mul_(local)
         else:  # in half precision the factor itself may overflow or vanish
             tensor.copy_(tensor.to(local.dtype) * local)
+
+
+def add_scaled(weights: Sequence[Tensor], directions: Sequence[Tensor], factor: Tensor) -> None:
+    """Add directions times one 0-d factor to weights in place; the directions may be overwritten.
+
+    On the CPU, where memory is what counts, in one pass over it; elsewhere in two multi-tensor calls, where launches
+    are what counts.
+    """
+    if not weights:
+        return
+    wide = {direction.dtype for direction in directions} <= {torch.float32, torch.float64}
+    if wide and all(direction.is_cpu for direction in directions):
+        torch._foreach_add_(list(weights), list(directions), alpha=factor.item())
+        return
+    multiply(directions, factor)
+    torch._foreach_add_(list(weights), list(directions))
 
 
 def radius_factor(radius: float, norm: Tensor) -> Tensor:

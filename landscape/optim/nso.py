@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ConfigError
 from landscape.optim.noise import NoisyOptimizer, filter_norms
-from landscape.optim.options import BaseOptimizer
+from landscape.optim.options import BaseOptimizer, positive_integer
 
 
 class NSO(NoisyOptimizer):
@@ -69,13 +69,18 @@ class NSO(NoisyOptimizer):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        if type(pairs) is not int or pairs < 1:
-            raise ConfigError("pairs is out of range.", expected="an integer of at least 1", got=pairs)
         if scale not in ("absolute", "filter"):
             raise ConfigError("scale is out of range.", expected="'absolute' or 'filter'", got=repr(scale))
-        self.pairs, self.scale = pairs, scale
+        self.pairs, self.scale = positive_integer("pairs", pairs), scale
         super().__init__(
-            params, lr, base_optimizer, draws=2 * pairs, defaults={"std": std}, model=model, seed=seed, options=options
+            params,
+            lr,
+            base_optimizer,
+            draws=2 * self.pairs,
+            defaults={"std": std},
+            model=model,
+            seed=seed,
+            options=options,
         )
 
     def _looks(self, closures: int) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from landscape.errors import ConfigError, unknown_name
 
@@ -72,7 +75,7 @@ def make_base(
         The base optimizer.
 
     Raises:
-        ConfigError: Options for a built base, no parameters, a name that both use, or weights that are no floats.
+        ConfigError: Options for a built base, no parameters, a name that both use, or LBFGS.
     """
     reject_unknown_options(method, base_optimizer, base_options)
     if isinstance(base_optimizer, torch.optim.Optimizer):
@@ -98,7 +101,25 @@ def make_base(
             f"{method.__name__} and {type(base).__name__} both have an option {collisions[0]!r}.",
             fix="Use another base optimizer: the one value would silently set both.",
         )
-    for parameter in (p for group in base.param_groups for p in group["params"]):
+    if isinstance(base, torch.optim.LBFGS):
+        raise ConfigError(
+            "LBFGS calls the closure itself, as often as it likes.",
+            expected="a base optimizer whose step() needs no closure",
+            fix="Use SGD, Adam, AdamW, RMSprop or Muon.",
+        )
+    return base
+
+
+def check_parameters(parameters: Iterable[Tensor]) -> None:
+    """Raise a ConfigError unless all parameters are real floating-point tensors.
+
+    Args:
+        parameters: A group's.
+
+    Raises:
+        ConfigError: One is complex or integer.
+    """
+    for parameter in parameters:
         if not parameter.is_floating_point():
             raise ConfigError(
                 "A parameter is not floating point.",
@@ -106,23 +127,44 @@ def make_base(
                 got=parameter.dtype,
                 fix="Leave it out of the optimizer's parameters.",
             )
-    return base
 
 
 def nonnegative(**options: float) -> None:
     """Raise a ConfigError unless all options are finite numbers of at least 0.
 
     Args:
-        **options: Name to value.
+        **options: Name to value; NumPy's numbers and 0-d tensors count as the same number.
 
     Raises:
         ConfigError: An option is negative, NaN, infinite, or no number.
     """
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        number = value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
+        if isinstance(number, Tensor):  # on a device: a look would wait for it
+            continue
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < float("inf"):
             raise ConfigError(
                 f"{name} is out of range.", expected=f"{name} >= 0", got=value, fix=f"Set {name} to 0 or more."
             )
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return an integer of at least 1.
+
+    Args:
+        name: For the message.
+        value: An integer of Python's or NumPy's.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"{name} is out of range.", expected="an integer of at least 1", got=value)
+    return number
 
 
 def reject_unknown_options(method: type, base_optimizer: BaseOptimizer, options: dict[str, Any]) -> None:

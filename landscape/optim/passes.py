@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import ConfigError, OptimizerError
 from landscape.optim.backup import Backup, Statistics
+from landscape.optim.closures import detached, refuse_sparse, shares_of
 from landscape.optim.gradients import GradientCopy, GradientMarks, GradientSum
 from landscape.optim.linked import LinkedOptimizer
 from landscape.optim.norms import dot, global_norm, multiply
@@ -77,9 +78,29 @@ class PassOptimizer(LinkedOptimizer, ABC):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_backup", "_statistics", "_kept", "_sum", "_marks", "_unscale")
+        left_out = ("_backup", "_statistics", "_kept", "_sum", "_marks", "_unscale", "_during_step")
         return {**{k: v for k, v in super().__getstate__().items() if k not in left_out}, "stats": {}}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the checkpoint; see :meth:`LinkedOptimizer.state_dict`.
+
+        Raises:
+            OptimizerError: Between first_step() and second_step(), where the model's weights are not the true ones.
+        """
+        if self._away:
+            raise OptimizerError(
+                "A checkpoint between first_step() and second_step() would hold perturbed weights.",
+                fix="Call second_step() or restore() first.",
+            )
+        return super().state_dict()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; see :meth:`LinkedOptimizer.add_param_group`."""
+        super().add_param_group(param_group)
+        if "_marks" in self.__dict__:
+            self._marks.add(self.param_groups[-1]["params"])
+
+    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint; see :meth:`LinkedOptimizer.load_state_dict`. Perturbed weights are put back first."""
         if self._away:
@@ -89,8 +110,9 @@ class PassOptimizer(LinkedOptimizer, ABC):
     def _forget_buffers(self) -> None:
         self._backup, self._statistics = Backup(), Statistics()
         self._kept, self._sum = GradientCopy(), GradientSum()
+        self._during_step: list[Tensor] = []
         self._marks = GradientMarks()
-        self._marks.note(self._parameters())  # what is there before the first step was made for something else
+        self._marks.note(self._all_parameters())  # what is there before the first step was made for something else
         self._away = False
         self._looking = False  # within perturbed(): nothing may be remembered
         self._unscale: Tensor | None = None
@@ -157,9 +179,10 @@ class PassOptimizer(LinkedOptimizer, ABC):
         """
         closures = self._check_closures(closure)
         looks = self._looks(len(closures)) if self._planned_passes() is not None else 1
-        shares = _shares(weights, len(closures))
+        shares = shares_of(weights, len(closures))
         closures = [one for one in closures for _ in range(looks)]
         shares = [share for share in shares for _ in range(looks)]
+        self._during_step = self._parameters()
         self._unscale = self._inverse_scale(scaler)
         self._begin_step()
         try:
@@ -168,8 +191,11 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 value = self._gradient(closures[0], fresh=fresh)
             else:
                 value = self._averaged_gradient(closures, shares)
+        except BaseException:
+            self._marks.note(self._all_parameters())  # what the failed pass left is no first pass
+            raise
         finally:
-            self._unscale = None
+            self._unscale, self._during_step = None, []
         self._base_step(scaler, max_grad_norm)
         return value
 
@@ -216,7 +242,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
         """
         extra = self._planned_passes()
         if extra is None:
-            return _detached(None if fresh else self._pass(closure, "loss", last=True))
+            return detached(None if fresh else self._pass(closure, "loss", last=True))
         randomness = self._randomness(fresh)
         self._backup.save(self._parameters())
         if seen or fresh:
@@ -227,6 +253,8 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 values.append(self._pass(closure, "loss", last=extra == 0))
                 if not seen:
                     self._save_statistics()
+            elif fresh:
+                refuse_sparse([g for p in self._parameters() if (g := p.grad) is not None])
             if self.keeps_gradient:
                 self._kept.save(self._parameters())
             for index in range(extra):
@@ -238,19 +266,21 @@ class PassOptimizer(LinkedOptimizer, ABC):
             self._wrap_up(extra)
         finally:
             self._put_back()
-        return _detached(values[0]) if values else None
+        return detached(values[0]) if values else None
 
     def _pass(self, closure: Closure, name: str, *, last: bool) -> Any:
         for parameter in self._parameters():
             parameter.grad = None
         with torch.enable_grad(), self._communication(last):
             value = closure()
-        if all(parameter.grad is None for parameter in self._parameters()):
+        gradients = [gradient for p in self._parameters() if (gradient := p.grad) is not None]
+        if not gradients:
             raise OptimizerError(
                 "The closure left no gradient.",
                 expected="loss.backward() inside the closure",
                 fix="Call backward on the loss before returning it.",
             )
+        refuse_sparse(gradients)
         loss = value[-1] if isinstance(value, tuple | list) and value else value
         if isinstance(loss, Tensor) and loss.ndim == 0:
             self.stats[name] = loss.detach()
@@ -279,7 +309,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
         else:
             scaler.step(self.base_optimizer)
         self.param_groups[0]["perturbation_step"] += 1
-        self._marks.note(self._parameters())
+        self._marks.note(self._all_parameters())
 
     # Mixed precision, processes, random numbers -------------------------------------------------------------------
 
@@ -317,16 +347,13 @@ class PassOptimizer(LinkedOptimizer, ABC):
     # Parameters and gradients -------------------------------------------------------------------------------------
 
     def _parameters(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        """The parameters that move; during a step the list is made once."""
+        return self._during_step or [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _moving(self, group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
         """The group's weights that have a gradient, and these gradients, unscaled."""
-        weights = [p for p in group["params"] if p.requires_grad and p.grad is not None]
-        gradients: list[Tensor] = [p.grad for p in weights]
-        if any(g.is_sparse for g in gradients):
-            raise OptimizerError(
-                "A gradient is sparse.", expected="dense gradients", fix="Build Embedding with sparse=False."
-            )
+        pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None and p.requires_grad]
+        weights, gradients = [p for p, _ in pairs], [g for _, g in pairs]
         return weights, self._unscaled(gradients)
 
     def _save_statistics(self) -> None:
@@ -347,26 +374,4 @@ class PassOptimizer(LinkedOptimizer, ABC):
         if set_to_none:
             self._marks.none_left()
         else:
-            self._marks.note(self._parameters())
-
-
-def _shares(weights: Sequence[float] | None, closures: int) -> list[float]:
-    shares = [1.0] * closures if weights is None else [float(weight) for weight in weights]
-    if len(shares) != closures:
-        raise OptimizerError("Weights and closures differ in number.", expected=closures, got=len(shares))
-    if not 0 < sum(shares) < float("inf") or min(shares) < 0:
-        raise OptimizerError("Weights are out of range.", expected="numbers of at least 0, not all 0", got=shares)
-    return shares
-
-
-def _detached(value: Any) -> Any:
-    """Cut the graphs off, so that the first pass's memory does not live through the second."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, Mapping):
-        return {key: _detached(item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_detached, value))
-    if isinstance(value, tuple | list):
-        return type(value)(_detached(item) for item in value)
-    return value
+            self._marks.note(self._all_parameters(), cleared=True)

@@ -144,3 +144,10 @@ def test_fidelity_against_a_hand_made_case():
     assert found.cosine == pytest.approx(1 / math.hypot(1, 1 / 8), rel=1e-4)
     assert perturbation_fidelity(optimizer, torch.float32).cosine == pytest.approx(1.0, rel=1e-6)
     assert torch.equal(weight.grad, torch.tensor([2.0**-7, 2.0**-10]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_global_norm_of_small_and_large_tensors_together(dtype):
+    tensors = [torch.full((n,), 0.5, dtype=dtype) for n in (1, 7, 5000, 30)] + [torch.full((3, 2), 0.5, dtype=dtype)]
+    assert global_norm(tensors).item() == pytest.approx(0.5 * math.sqrt(5044), rel=1e-3)
+    assert global_norm(tensors[2:3]).dtype in (torch.float32, torch.float64)

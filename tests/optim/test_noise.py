@@ -145,7 +145,7 @@ def test_a_draw_is_named_by_seed_and_step(make):
         (NSO, {"std": float("nan")}, "std is out of range"),
         (NSO, {"pairs": 0}, "pairs is out of range"),
         (NSO, {"scale": "row"}, "scale is out of range"),
-        (LPFSGD, {"seed": 0.5}, "seed is out of range"),
+        (LPFSGD, {"seed": 0.5}, "A seed is no integer"),
     ],
 )
 def test_bad_options_are_refused(make, options, message):

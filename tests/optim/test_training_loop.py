@@ -1,4 +1,4 @@
-"""What a training loop meets: statistics, dropout, schedules, micro-batches, averaging, compilation, fixed addresses."""
+"""What a training loop meets: statistics, dropout, schedules, micro-batches, averaging, compiled models, addresses."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def test_dropout_masks_are_the_same_on_request(same):
     assert torch.equal(masks[0], masks[1]) == same
     assert not torch.equal(masks[1], masks[2])  # another step, other masks
     if same:
+        optimizer.zero_grad()
         layer(torch.ones(1, 50)).sum().backward()
         with pytest.raises(OptimizerError, match="same_rng"):
             optimizer.step(closure)

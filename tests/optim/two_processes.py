@@ -119,9 +119,9 @@ def sharded(rank: int) -> dict:
         for net in (model, plain):
             optimizer = make(net.parameters())
 
-            def closure(net: nn.Module = net, optimizer: torch.optim.Optimizer = optimizer):
+            def closure(net: nn.Module = net, optimizer: torch.optim.Optimizer = optimizer, x=inputs, y=targets):
                 optimizer.zero_grad()
-                loss = F.cross_entropy(net(inputs), targets)
+                loss = F.cross_entropy(net(x), y)
                 loss.backward()
                 return loss
 
