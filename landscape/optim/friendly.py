@@ -28,10 +28,13 @@ class MeanOptimizer(AscentOptimizer):
         after = [g.clone() if m is None else torch.lerp(g, m, decay) for g, m in zip(gradients, before, strict=True)]
         return after, before
 
-    def _keep(self, weights: list[Tensor], gradients: list[Tensor], means: list[Tensor]) -> None:
-        if self._looking or not weights:
+    def _finite(self, gradients: list[Tensor]) -> Tensor | None:
+        """Whether no gradient overflowed; None where there is no gradient scaler to make one overflow."""
+        return None if self._unscale is None or not gradients else torch.isfinite(global_norm(gradients))
+
+    def _keep(self, weights: list[Tensor], means: list[Tensor], finite: Tensor | None) -> None:
+        if self._looking:
             return
-        finite = None if self._unscale is None else torch.isfinite(global_norm(gradients))
         for weight, mean in zip(weights, means, strict=True):
             entry = self.memory.setdefault(weight, {})
             old = entry.get("mean")
@@ -51,7 +54,7 @@ class FriendlySAM(MeanOptimizer):
         w  <- base_step(w, gradient at w + rho * d / ||d||)
 
     Subtracting m_t instead gives the same direction where sigma = 1. The mean is of the raw gradients. Cost: 2
-    forward-backward passes a step and two copies of the weights.
+    forward-backward passes a step and two copies of the weights, three at the peak.
 
     Args:
         params: Parameters or parameter groups; a group may carry its own ``rho`` and ``adaptive``.
@@ -113,11 +116,11 @@ class FriendlySAM(MeanOptimizer):
 
     def _direct(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
         after, before = self._means(weights, gradients)
-        old = [None if mean is None else mean.clone() for mean in before]
-        self._keep(weights, gradients, after)
-        for gradient, mean in zip(gradients, old, strict=True):
+        finite = self._finite(gradients)
+        for gradient, mean in zip(gradients, before, strict=True):
             if mean is not None:
                 gradient.sub_(mean, alpha=self.sigma)
+        self._keep(weights, after, finite)
 
 
 class VaSSO(MeanOptimizer):
@@ -129,7 +132,7 @@ class VaSSO(MeanOptimizer):
         w  <- base_step(w, gradient at w + rho * d_t / ||d_t||)
 
     The opposite choice to :class:`FriendlySAM`, which takes the mean away. Cost: 2 forward-backward passes a step and
-    two copies of the weights.
+    two copies of the weights, three at the peak.
 
     Args:
         params: Parameters or parameter groups; a group may carry its own ``rho`` and ``adaptive``.
@@ -188,5 +191,5 @@ class VaSSO(MeanOptimizer):
         if not weights:
             return
         after, _ = self._means(weights, gradients)
-        self._keep(weights, gradients, after)
+        self._keep(weights, after, self._finite(gradients))
         torch._foreach_copy_(gradients, after)

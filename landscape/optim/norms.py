@@ -60,10 +60,9 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
         >>> dot([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])]).item()
         11.0
     """
-    products = torch._foreach_mul(list(left), list(right))
-    wide = torch.promote_types(products[0].dtype, torch.float32)
-    sums = [whole(product.sum(dtype=wide)) for product in products]
-    return _stacked(sums).sum()
+    wide = torch.promote_types(left[0].dtype, torch.float32)
+    pairs = [(a.reshape(-1).to(wide), b.reshape(-1).to(wide)) for a, b in zip(left, right, strict=True)]
+    return _stacked([torch.linalg.vecdot(a, b) for a, b in pairs]).sum()
 
 
 def multiply(tensors: Sequence[Tensor], factor: Tensor) -> None:
