@@ -149,7 +149,8 @@ def measure_minima(
 
     Args:
         runs: Label to finished run.
-        seconds: Time for each run, from which the effort is chosen; see :func:`choose_effort`.
+        seconds: About so many for each run on a 2-core machine, from which the effort is chosen without timing; see
+            :func:`choose_effort`.
         effort: The sizes themselves, in place of ``seconds``.
         extent: Half-width of every surface's plane, in filter norms.
         seed: Seed of planes, probes and perturbations.

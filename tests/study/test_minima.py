@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
 
 from landscape.curvature import Estimate
+from landscape.datasets import load_dataset
 from landscape.errors import ConfigError
+from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.study import Effort, choose_effort, flattest, measure_minima, minima_configs
 from landscape.training import RunConfig, train
@@ -66,6 +69,46 @@ def test_effort_shrinks_with_time_and_keeps_its_floors():
     assert choose_effort(objective, examples=10**9, seconds=10.0).examples < 10**9
     with pytest.raises(ConfigError, match="seconds is out of range"):
         choose_effort(objective, seconds=0)
+
+
+class Dawdling(torch.nn.Linear):
+    """Takes a tenth of a second for a batch."""
+
+    def forward(self, inputs):
+        time.sleep(0.1)
+        return super().forward(inputs)
+
+
+def test_effort_depends_on_the_work_and_not_on_the_clock():
+    data = torch.ones(300, 3), torch.zeros(300, dtype=torch.long)
+    swift, slow = Objective(torch.nn.Linear(3, 2), data), Objective(Dawdling(3, 2), data, batch_size=100)
+    assert choose_effort(swift, seconds=2.0) == choose_effort(slow, seconds=2.0)
+    part = Objective(torch.nn.Linear(3, 2), tuple(tensor[:50] for tensor in data))
+    assert choose_effort(part, examples=300, seconds=0.1) == choose_effort(swift, seconds=0.1)
+
+
+def test_effort_of_the_tour_as_it_comes():
+    data = load_dataset("digits", split="train")
+    model = build_model("mlp", input_shape=data.input_shape, classes=data.classes)
+    chosen = choose_effort(Objective(model, data.subset(torch.arange(256))), examples=len(data), seconds=30.0)
+    assert chosen == Effort(examples=1000, points=21, trace_probes=100, density_probes=4, density_steps=50)
+
+
+def test_effort_where_operations_cannot_be_counted():
+    class Scaled(torch.nn.Module):
+        """Multiplies elementwise: no operation that is counted."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(4000))
+
+        def forward(self, inputs):
+            return inputs * self.scale
+
+    objective = Objective(Scaled(), (torch.ones(300, 4000), torch.zeros(300, 4000)), torch.nn.functional.mse_loss)
+    # 3 products of 6 FLOPs per weight and example at 40 GFLOP/s, and 4 passes of 0.3 ms for each of 2 batches
+    product = 3 * 6 * 4000 * 300 / 40e9 + 8 * 3e-4
+    assert choose_effort(objective, seconds=1.0).trace_probes == int(0.2 / product)
 
 
 def test_words_name_the_flattest_and_say_what_they_rest_on():
