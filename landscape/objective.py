@@ -126,6 +126,11 @@ class Objective:
         """The targets, (N, ...)."""
         return self._data.targets
 
+    @property
+    def loss_name(self) -> str:
+        """What the loss function calls itself, for example "cross_entropy"."""
+        return getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the data batch by batch: inputs (B, ...) and targets (B, ...), always the same, in the same order."""
         return self._data.batches()
@@ -355,7 +360,7 @@ class Objective:
             "data": self._data.name,
             "data_sha256": self._data.checksum(),
             "examples": self.examples,
-            "loss": getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__),
+            "loss": self.loss_name,
             "batch_size": self.batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),

@@ -49,9 +49,9 @@ METRICS: dict[str, Metric] = {
     "top_eigenvalue": Metric(name="top Hessian eigenvalue", unit="loss/weight²", better="low"),
     "trace": Metric(name="Hessian trace", unit="loss/weight²", better="low"),
     "frobenius_norm": Metric(name="Hessian Frobenius norm", unit="loss/weight²", better="low"),
-    "lpf": Metric(name="LPF measure", unit="nats", better="low"),
-    "lpf_rise": Metric(name="LPF rise", unit="nats", better="low"),
-    "sharpness": Metric(name="sharpness", unit="nats", better="low"),
+    "lpf": Metric(name="LPF measure", unit="loss", better="low"),
+    "lpf_rise": Metric(name="LPF rise", unit="loss", better="low"),
+    "sharpness": Metric(name="sharpness", unit="loss", better="low"),
     "seconds_per_epoch": Metric(name="time per epoch", unit="s", better="low"),
     "seconds": Metric(name="time", unit="s", better="low"),
 }

@@ -11,11 +11,10 @@ import numpy as np
 
 from landscape.errors import DataError, MismatchError
 from landscape.plotting.scale import Scale, common_scale, plural
+from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
     from landscape.surface.results import Surface
-
-LOSS = "loss (cross-entropy, nats)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ def prepare(
     log: bool | None,
     clip: float | None,
     title: str | None,
-    loss_name: str,
+    loss_name: str | None,
     columns: int,
     bare_axes: bool,
 ) -> Fields:
@@ -144,6 +143,8 @@ def prepare(
     fields = tuple(_field(name, surface, scale) for name, surface in named.items())
     first = next(iter(named.values()))
     many = len(fields) > 1
+    if loss_name is None:
+        loss_name = loss_label(surface.provenance for surface in named.values())
     default = (
         "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
     )

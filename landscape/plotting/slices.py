@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import unknown_name
-from landscape.plotting.field import LOSS, Fields, as_mapping, prepare
+from landscape.plotting.field import Fields, as_mapping, prepare
 from landscape.plotting.scale import Scale
 from landscape.plotting.style import INK, SEQUENTIAL, styles
 
@@ -25,7 +25,7 @@ def surface_slice(
     beta: float = 0.0,
     log: bool | None = None,
     clip: float | None = None,
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
 ) -> go.Figure:
     """Draw one surface as a contour, beside the loss of all surfaces along the line at one beta.
 
@@ -35,7 +35,7 @@ def surface_slice(
         beta: Where to cut; each surface is cut at its grid line nearest to it.
         log: As in :func:`landscape.plotting.contour`.
         clip: As in :func:`landscape.plotting.contour`.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
 
     Returns:
         A plotly figure with the same traces for every label and beta.

@@ -109,6 +109,42 @@ def _damaged(surface):
     return replace(surface, loss=loss, status=status)
 
 
+LOSS_LABELS = {
+    "surface3d": lambda r: plotting.surface3d(r.surfaces).layout.coloraxis.colorbar.title.text,
+    "contour": lambda r: plotting.contour(r.surfaces).layout.coloraxis.colorbar.title.text,
+    "slice": lambda r: plotting.surface_slice(r.surfaces, label="SGD").layout.yaxis2.title.text,
+    "line": lambda r: plotting.line(r.lines).layout.yaxis.title.text,
+    "profile": lambda r: plotting.profile(r.profiles).layout.yaxis.title.text,
+    "surface3d in matplotlib": lambda r: plotting.surface3d(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
+    "contour in matplotlib": lambda r: plotting.contour(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
+}
+
+
+@pytest.mark.parametrize("name", LOSS_LABELS)
+@pytest.mark.parametrize(
+    ("losses", "label"),
+    [
+        (("cross_entropy", "CrossEntropyLoss"), "loss (cross-entropy, nats)"),
+        (("mse_loss", "mse_loss"), "loss (mse_loss)"),
+        (("mse_loss", "cross_entropy"), "loss"),
+        (("<lambda>", "<lambda>"), "loss"),
+        (("partial", "partial"), "loss"),
+        ((None, None), "loss"),
+    ],
+)
+def test_the_loss_axis_names_the_loss_that_was_measured(results, name, losses, label):
+    for many in (results.surfaces, results.lines, results.profiles):
+        for key, loss in zip(list(many), losses, strict=True):
+            many[key] = replace(many[key], provenance={"loss": loss} if loss else {})
+    assert " ".join(LOSS_LABELS[name](results).replace("<br>", " ").split()).removesuffix(", log scale") == label
+
+
+def test_a_profile_measured_on_other_data_names_that_loss(results):
+    measured = {"loss": "cross_entropy", "evaluated_on": {"loss": "mse_loss"}}
+    figure = plotting.profile(replace(results.profiles["SGD"], provenance=measured))
+    assert figure.layout.yaxis.title.text.startswith("loss (mse_loss)")
+
+
 def test_gaps_are_left_open_hatched_and_counted(results):
     figure = plotting.contour(_damaged(results.surfaces["SGD"]))
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
