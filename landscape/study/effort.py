@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
+
 from torch.utils.flop_counter import FlopCounterMode
 
 from landscape.config import require
