@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("config", "storage", "seeding", "progress", "recipes"),
     ("parameters", "models", "datasets"),
-    ("objective", "fixed_data", "optim", "regularizers"),
+    ("objective", "double_backward", "fixed_data", "loss_function", "optim", "regularizers"),
     ("training", "surface", "curvature", "sharpness", "robustness"),
     ("study", "translation"),
     ("plotting",),

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from landscape.curvature.graph import GradientGraphs, free_memory
 from landscape.curvature.operator import CurvatureOperator
+from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import ConfigError, MismatchError, NonFiniteError
-from landscape.objective import Objective, hessian_product, twice_differentiable
+from landscape.objective import Objective
 
 
 class Hessian(CurvatureOperator):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from torch.utils.flop_counter import FlopCounterMode
 
 from landscape.config import require
@@ -69,6 +68,7 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
         ConfigError: ``seconds`` is not positive.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Linear(2, 2)
         >>> objective = Objective(model, (torch.ones(4, 2), torch.zeros(4, dtype=torch.long)))
         >>> effort = choose_effort(objective, seconds=60)
