@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from landscape.config import require
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
 
@@ -88,6 +89,13 @@ class SurfaceCommand:
 
     def run(self) -> int:
         """Compute, save, draw."""
+        require(
+            self.points >= 1 and self.points % 2 == 1,
+            "--points",
+            "an odd number: the trained weights are at the center",
+            self.points,
+            f"Use --points {self.points + 1 if self.points > 0 else 21}.",
+        )
         from landscape import plotting
         from landscape.storage import write_text
         from landscape.surface import evaluate_surface, random_plane

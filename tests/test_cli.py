@@ -96,6 +96,14 @@ def test_surface_and_curvature_of_a_run(capsys, trained, tmp_path):
         assert arrays["density_nodes"].shape == (2, 8)
 
 
+@pytest.mark.parametrize(("points", "better"), [("10", "11"), ("0", "21"), ("-3", "21")])
+def test_a_surface_without_a_center_is_refused(capsys, trained, points, better):
+    code, out, err = call(capsys, "surface", trained, "--points", points, "--quiet")
+    assert (code, out) == (2, "")
+    assert "--points is out of range. Expected: an odd number" in err
+    assert f"Use --points {better}." in err
+
+
 def test_data_and_help(capsys):
     code, out, _ = call(capsys, "data")
     assert code == 0

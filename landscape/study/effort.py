@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch.utils.flop_counter import FlopCounterMode
-
 from landscape.config import require
 from landscape.objective import Objective
 
@@ -94,6 +92,8 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
 
 def _gradient_flops(objective: Objective) -> float:
     """Count the floating-point operations of a gradient, per example."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton, which an import of this package must not
+
     inputs, targets = (part[:_COUNTED] for part in next(objective.batches()))
     sample = Objective(objective.model, (inputs, targets), objective.loss_fn, device=objective.device)
     try:

@@ -58,7 +58,10 @@ class Line:
 
     @property
     def center_loss(self) -> float:
-        """The loss at alpha = 0: the model's own; NaN where the axis leaves 0 out, or where it is missing."""
+        """The loss at alpha = 0: the model's own; NaN where alpha = 0 is no point or is missing.
+
+        An even number of points, evenly spaced around 0, has no center.
+        """
         return _at(self.loss, self.alphas)
 
     @property
@@ -130,7 +133,10 @@ class Surface:
 
     @property
     def center_loss(self) -> float:
-        """The loss at alpha = beta = 0: the model's own; NaN where the grid leaves 0 out, or where it is missing."""
+        """The loss at alpha = beta = 0: the model's own; NaN where (0, 0) is no point or is missing.
+
+        An even number of points along an axis, evenly spaced around 0, has no center.
+        """
         return _at(self.loss, self.alphas, self.betas)
 
     @property
