@@ -153,7 +153,13 @@ class CurvatureCommand:
         from landscape.curvature import Hessian
         from landscape.storage import save_arrays
 
+        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1}.items():
+            flag = f"--{name.replace('_', '-')}"
+            value = getattr(self, name)
+            require(value >= least, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
         run, objective = _open(self.run_folder, self.split, self.limit)
+        most = objective.size
+        require(self.top <= most, "--top", f"at most {most}, the number of weights", self.top, f"Use --top {most}.")
         hessian = Hessian(objective)
         pairs = hessian.top(self.top, seed=self.seed)
         trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)

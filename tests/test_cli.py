@@ -104,6 +104,23 @@ def test_a_surface_without_a_center_is_refused(capsys, trained, points, better):
     assert f"Use --points {better}." in err
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "fix"),
+    [
+        ("--top", "0", "Use --top 1 or more."),
+        ("--top", "1000000", "at most 610, the number of weights"),
+        ("--probes", "0", "Use --probes 1 or more."),
+        ("--density-probes", "-1", "--density-probes is out of range. Expected: at least 0"),
+        ("--steps", "0", "Use --steps 1 or more."),
+    ],
+)
+def test_curvature_names_the_flag_that_is_wrong(capsys, trained, flag, value, fix):
+    code, out, err = call(capsys, "curvature", trained, flag, value, "--quiet")
+    assert (code, out) == (2, "")
+    assert f"error: {flag} is out of range." in err
+    assert fix in err
+
+
 def test_data_and_help(capsys):
     code, out, _ = call(capsys, "data")
     assert code == 0

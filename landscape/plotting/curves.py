@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.errors import unknown_name
+from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.field import as_mapping, direction_label
 from landscape.plotting.scale import plural, spans_decade
@@ -73,9 +73,9 @@ def line(
 
     Raises:
         ConfigError: The backend is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
-    named: dict[str, Any] = as_mapping(lines)
+    named: dict[str, Any] = as_mapping(lines, "Line")
     looks = styles(named)
     log = spans_decade(np.concatenate([np.ravel(one.loss) for one in named.values()])) if log is None else log
     x_label = direction_label("α", next(iter(named.values())).directions, 0)
@@ -131,9 +131,9 @@ def profile(
 
     Raises:
         ConfigError: The backend is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
-    named: dict[str, Any] = as_mapping(profiles)
+    named: dict[str, Any] = as_mapping(profiles, "Profile")
     kinds: list[str] = list(dict.fromkeys(kind for one in named.values() for kind in one.kinds))
     values = np.concatenate([np.ravel(one.loss[kind]) for one in named.values() for kind in one.kinds])
     log = spans_decade(values) if log is None else log
@@ -202,12 +202,20 @@ def training_curves(
 
     Raises:
         ConfigError: The backend or a metric is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
     for key in show:
         if key not in CURVES:
             raise unknown_name("metric", key, CURVES)
     named: dict[str, Any] = as_mapping(metrics)
+    for rows in named.values():
+        if not (isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)):
+            raise DataError(
+                "Training curves are drawn from rows of metrics.",
+                expected="run.metrics(), or label -> run.metrics()",
+                got=type(rows).__name__,
+                fix="plotting.training_curves(run.metrics()).",
+            )
     looks = styles(named)
     panels = []
     missing = 0

@@ -108,15 +108,41 @@ def direction_label(symbol: str, directions: tuple[dict, ...], index: int) -> st
     return f"{symbol} ({unit})"
 
 
-def as_mapping(results: object) -> dict[str, Any]:
+_DRAWN_BY = {
+    "Surface": "contour or plotting.surface3d",
+    "Line": "line",
+    "Profile": "profile",
+    "SpectralDensity": "density",
+    "PerturbationView": "perturbation",
+}
+
+
+def as_mapping(results: object, kind: str | None = None) -> dict[str, Any]:
     """Take one result as a mapping with the empty label.
 
+    Args:
+        results: One result, or label -> result.
+        kind: The class that every result must be of; None takes anything.
+
+    Returns:
+        Label -> result.
+
     Raises:
-        DataError: The mapping is empty.
+        DataError: The mapping is empty, or a result is of another class.
     """
     found = {str(k): v for k, v in results.items()} if isinstance(results, Mapping) else {"": results}
     if not found:
         raise DataError("There is nothing to draw.", expected="at least one result", got="an empty mapping")
+    for one in found.values():
+        classes = [base.__name__ for base in type(one).__mro__]
+        if kind is not None and kind not in classes:
+            drawn = next((f"plotting.{_DRAWN_BY[name]} draws a {name}" for name in classes if name in _DRAWN_BY), None)
+            raise DataError(
+                f"This figure cannot show a {classes[0]}.",
+                expected=f"a {kind}, or label -> {kind}",
+                got=classes[0],
+                fix=f"{drawn or f'Pass a {kind}'}.",
+            )
     return found
 
 
@@ -136,7 +162,7 @@ def prepare(
         DataError: There is no surface.
         MismatchError: A surface's arrays do not fit together.
     """
-    named = as_mapping(surfaces)
+    named = as_mapping(surfaces, "Surface")
     for name, surface in named.items():
         _check(name, surface)
     scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)

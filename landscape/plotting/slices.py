@@ -42,14 +42,14 @@ def surface_slice(
 
     Raises:
         ConfigError: ``label`` is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
     """
     from plotly.subplots import make_subplots
 
     from landscape.plotting.plotly_base import dress, legend_below
 
-    named: dict[str, Any] = as_mapping(surfaces)
+    named: dict[str, Any] = as_mapping(surfaces, "Surface")
     if label not in named:
         raise unknown_name("surface", label, named)
     fields = prepare(named, log=log, clip=clip, title=None, loss_name=loss_name, columns=1, bare_axes=False)

@@ -44,7 +44,7 @@ def surface3d(
 
     Raises:
         ConfigError: The backend is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
 
     References:
@@ -89,7 +89,7 @@ def contour(
 
     Raises:
         ConfigError: The backend is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
     """
     check_backend(backend)

@@ -276,6 +276,25 @@ def test_nothing_to_draw_is_refused():
         plotting.density({}, floor=0)
 
 
+@pytest.mark.parametrize(
+    ("draw", "given", "fix"),
+    [
+        (plotting.contour, "spectra", r"a Surface.*Got: SpectralDensity.*plotting\.density draws a SpectralDensity"),
+        (plotting.surface3d, "lines", r"plotting\.line draws a Line"),
+        (plotting.line, "surfaces", r"plotting\.contour or plotting\.surface3d draws a Surface"),
+        (plotting.density, "profiles", r"plotting\.profile draws a Profile"),
+        (plotting.profile, "rows", r"a Profile.*Pass a Profile"),
+        (plotting.training_curves, "surfaces", r"training_curves\(run\.metrics\(\)\)"),
+    ],
+)
+def test_another_kind_of_result_is_refused_and_its_own_figure_is_named(results, draw, given, fix):
+    many = getattr(results, given)
+    with pytest.raises(DataError, match=fix):
+        draw(many)
+    with pytest.raises(DataError, match=fix):
+        draw(many["SGD"] if given != "rows" else [many])
+
+
 def test_clip_must_fit_the_scale(results):
     with pytest.raises(ConfigError, match="log scale needs a positive clip"):
         plotting.contour(results.surfaces, log=True, clip=0.0)
