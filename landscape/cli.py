@@ -7,16 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from landscape.config import require
+from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
-
-if TYPE_CHECKING:
-    from landscape.training.run import Run
 
 _Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Pairs = tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]]
@@ -63,128 +60,6 @@ class Train:
         print(f"test NLL       {last['test_nll']:.4f} nats")
         print(f"test ECE       {last['test_ece']:.4f}")
         print(f"weights sha256 {run.weights_checksum()}")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SurfaceCommand:
-    """Slice the loss of a run along a random, filter-normalized plane; resumes where it was stopped."""
-
-    run_folder: tyro.conf.Positional[Path]
-    """The run's folder, as printed by `landscape train`."""
-    extent: float = 1.0
-    """Half-width of the plane, in filter norms."""
-    points: int = 21
-    """Points along each axis; odd, so that the center is one of them."""
-    seed: int = 0
-    """Seed of the plane's two directions."""
-    split: Literal["train", "test"] = "train"
-    """Which data."""
-    limit: int | None = None
-    """Use so many examples; all by default."""
-    html: Path | None = None
-    """Where to write the picture; beside the arrays by default."""
-    quiet: bool = False
-    """No progress bar."""
-
-    def run(self) -> int:
-        """Compute, save, draw."""
-        require(
-            self.points >= 1 and self.points % 2 == 1,
-            "--points",
-            "an odd number: the trained weights are at the center",
-            self.points,
-            f"Use --points {self.points + 1 if self.points > 0 else 21}.",
-        )
-        from landscape import plotting
-        from landscape.storage import write_text
-        from landscape.surface import evaluate_surface, random_plane
-
-        run, objective = _open(self.run_folder, self.split, self.limit)
-        plane = random_plane(objective, seed=self.seed)
-        settings = {"extent": self.extent, "points": self.points, "seed": self.seed, "split": self.split}
-        folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
-        surface = evaluate_surface(
-            objective,
-            plane,
-            extent=self.extent,
-            points=(self.points, self.points),
-            store=folder / "store",
-            progress=not self.quiet,
-        )
-        surface.save(folder / "surface.npz")
-        page = self.html or folder / "surface.html"
-        figure = plotting.surface3d(surface, title=f"{run.config.optimizer}: {self.split} loss")
-        write_text(page, figure.to_html(include_plotlyjs=True))  # pyright: ignore[reportAttributeAccessIssue]
-        print(f"surface        {folder / 'surface.npz'}")
-        print(f"picture        {page}")
-        print(f"center loss    {surface.center_loss:.6f} nats")
-        print(f"highest loss   {surface.loss.max():.6f} nats")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CurvatureCommand:
-    """Measure the Hessian of a run's loss: largest eigenvalues, trace, spectral density."""
-
-    run_folder: tyro.conf.Positional[Path]
-    """The run's folder, as printed by `landscape train`."""
-    top: int = 3
-    """How many of the largest eigenvalues."""
-    probes: int = 100
-    """Random probes of the trace."""
-    density_probes: int = 10
-    """Random probes of the spectral density; 0 leaves it out."""
-    steps: int = 50
-    """Lanczos steps per probe of the density."""
-    seed: int = 0
-    """Seed of all probes."""
-    split: Literal["train", "test"] = "train"
-    """Which data."""
-    limit: int | None = None
-    """Use so many examples; all by default."""
-    quiet: bool = False
-    """No progress bar."""
-
-    def run(self) -> int:
-        """Compute, save, print."""
-        import numpy as np
-
-        from landscape.curvature import Hessian
-        from landscape.storage import save_arrays
-
-        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1}.items():
-            flag = f"--{name.replace('_', '-')}"
-            value = getattr(self, name)
-            require(value >= least, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
-        run, objective = _open(self.run_folder, self.split, self.limit)
-        most = objective.size
-        require(self.top <= most, "--top", f"at most {most}, the number of weights", self.top, f"Use --top {most}.")
-        hessian = Hessian(objective)
-        pairs = hessian.top(self.top, seed=self.seed)
-        trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
-        provenance = objective.provenance()
-        arrays: dict[str, Any] = {
-            "eigenvalues": pairs.values,
-            "residuals": pairs.residuals,
-            "converged": pairs.converged,
-            "trace": np.array([trace.value, trace.stderr]),
-            "provenance": np.array(json.dumps(provenance)),
-        }
-        if self.density_probes:
-            density = hessian.density(
-                probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet
-            )
-            arrays |= {"density_nodes": density.nodes, "density_weights": density.weights}
-        settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
-        path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
-        save_arrays(path, arrays)
-        for k, (value, residual, good) in enumerate(
-            zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
-        ):
-            print(f"eigenvalue {k}   {value:.6g} (residual {residual:.1e}{'' if good else ', NOT converged'})")
-        print(f"trace          {trace.value:.6g} +- {trace.stderr:.2g} (standard error, {self.probes} probes)")
-        print(f"saved          {path}")
         return 0
 
 
@@ -341,17 +216,3 @@ def _key_value(what: str, text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
-
-
-def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Any]:
-    from landscape.training.run import Run
-
-    run = Run.load(folder)
-    return run, run.objective(split, limit)
-
-
-def _short_hash(values: dict[str, Any]) -> str:
-    from landscape.storage import sha256_bytes
-
-    plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}
-    return sha256_bytes(json.dumps(plain, sort_keys=True, default=str).encode())[:8]

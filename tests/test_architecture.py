@@ -25,7 +25,7 @@ LAYERS = (
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli",),
+    ("cli", "cli_analysis"),
     ("__main__",),
     ("",),  # landscape/__init__.py, which only passes names on
 )

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from landscape.cli import main
+from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
 from landscape.training import Run, RunConfig
 
 SMALL = [
@@ -82,18 +84,30 @@ def test_settings_from_a_file_are_overridden_by_flags(capsys, tmp_path):
 
 def test_surface_and_curvature_of_a_run(capsys, trained, tmp_path):
     page = tmp_path / "page.html"
-    code, out, err = call(capsys, "surface", trained, "--points", "5", "--quiet", "--html", str(page))
+    code, out, err = call(capsys, "surface", trained, "--points", "5", "--limit", "50", "--quiet", "--html", str(page))
     assert code == 0, err
-    assert page.stat().st_size > 10_000
-    loss = Run.load(trained).objective("train").evaluate().loss
+    assert "Loss surface of digits, mlp, sam: train split, limit 50 examples" in page.read_text()
+    loss = Run.load(trained).objective("train", limit=50).evaluate().loss
     assert f"center loss    {loss:.6f} nats" in out
     words = ["--top", "2", "--probes", "10", "--density-probes", "2", "--steps", "8", "--quiet"]
     code, out, err = call(capsys, "curvature", trained, *words)
     assert code == 0, err
-    path = next(line.split()[-1] for line in out.splitlines() if line.startswith("saved"))
-    with np.load(path, allow_pickle=False) as arrays:
-        assert arrays["eigenvalues"].shape == (2,)
-        assert arrays["density_nodes"].shape == (2, 8)
+    said = {line.split()[0]: line.split()[-1] for line in out.splitlines()}
+    folder = Path(said["saved"])
+    pairs, trace = Eigenpairs.load(folder / "eigenpairs.npz"), Estimate.load(folder / "trace.npz")
+    assert SpectralDensity.load(said["density"]).nodes.shape == (2, 8)
+    objective = Run.load(trained).objective("train")
+    vector = pairs.vectors[:, 0]
+    # the residual is what was computed with another order of sums in float32
+    assert (objective.hvp(vector) - pairs.values[0] * vector).norm() == pytest.approx(pairs.residuals[0], abs=1e-4)
+    assert f"eigenvalue 1   {pairs.values[0]:.6g} loss/weight^2 (absolute residual {pairs.residuals[0]:.1e}" in out
+    assert f"trace          {trace} loss/weight^2 (± one standard error, 10 probes)" in out
+    assert Path(said["picture"]) == folder / "density.html"
+    picture = Path(said["picture"]).read_text()
+    assert "Hessian spectrum of digits, mlp, sam: train split, all 100 examples" in picture
+    assert json.loads((folder / "provenance.json").read_text())["settings"]["probes"] == 10
+    code, out, err = call(capsys, "curvature", trained, *words, "--density-probes", "0")
+    assert (code, "picture" in out) == (0, False)
 
 
 @pytest.mark.parametrize(("points", "better"), [("10", "11"), ("0", "21"), ("-3", "21")])

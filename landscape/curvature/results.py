@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from landscape.surface.archive import frozen_array, load_result, save_result
@@ -33,6 +34,27 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.stderr:.2g}"
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimate as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        arrays = {"value": np.array(float(self.value)), "stderr": np.array(float(self.stderr))}
+        save_result(path, "Estimate", {**arrays, "matvecs": np.array(self.matvecs)}, {})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an estimate back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, _ = load_result(path, "Estimate", ("value", "stderr", "matvecs"))
+        return cls(float(arrays["value"]), float(arrays["stderr"]), int(arrays["matvecs"]))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Eigenpairs:
@@ -56,6 +78,32 @@ class Eigenpairs:
         count = self.vectors.shape[1]
         for name, dtype in (("values", np.float64), ("residuals", np.float64), ("converged", np.bool_)):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), (count,), dtype))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the pairs as one ``.npz`` file, atomically and with a checksum; vectors in their own precision.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        dtype = str(self.vectors.dtype).removeprefix("torch.")
+        vectors = self.vectors.detach().cpu()
+        plain = vectors.float() if dtype == "bfloat16" else vectors  # a number format that numpy does not have
+        arrays = {"values": self.values, "residuals": self.residuals, "converged": self.converged}
+        save_result(path, "Eigenpairs", {**arrays, "vectors": plain.numpy(), "matvecs": np.array(self.matvecs)}, dtype)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read pairs back, the vectors on the CPU; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        names = ("values", "vectors", "residuals", "matvecs", "converged")
+        arrays, dtype = load_result(path, "Eigenpairs", names)
+        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, dtype))
+        return cls(**{**arrays, "vectors": vectors, "matvecs": int(arrays["matvecs"])})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
