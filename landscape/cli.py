@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +51,8 @@ class Train:
                 model_options={**config.model_options, **of_model},
                 optimizer_options={**config.optimizer_options, **of_optimizer},
             )
+        for warning in self._warnings(config):
+            print(f"warning: {warning}", file=sys.stderr)
         run = train(config, root=self.root, resume=self.resume, progress=not self.quiet, data_root=self.data_root)
         last = run.metrics()[-1]
         print(f"run            {run.path}")
@@ -61,6 +63,13 @@ class Train:
         print(f"test ECE       {last['test_ece']:.4f}")
         print(f"weights sha256 {run.weights_checksum()}")
         return 0
+
+    def _warnings(self, config: RunConfig) -> Iterator[str]:
+        from landscape.datasets.completeness import unverified_difference
+
+        for split in ("train", "test"):
+            if difference := unverified_difference(config.dataset, split, root=self.data_root):
+                yield f"{config.dataset} is {difference}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,6 +126,7 @@ class DataCommand:
     def run(self) -> int:
         """List, download or check."""
         from landscape.datasets import DATASETS, load_dataset
+        from landscape.datasets.completeness import difference_from_published
 
         if self.action == "list":
             for name, spec in DATASETS.items():
@@ -125,12 +135,16 @@ class DataCommand:
             return 0
         if self.name is None:
             raise ConfigError(f"`landscape data {self.action}` needs a name.", fix="`landscape data list` shows them.")
+        whole = True
         for split in ("train", "test"):
             dataset = load_dataset(self.name, root=self.root, split=split, download=self.action == "download")
             shape = "x".join(str(size) for size in dataset.input_shape)
             print(f"{self.name} {split}: {len(dataset)} examples of {shape}, {dataset.classes} classes, ", end="")
             print(f"sha256 {dataset.checksum[:16]}")
-        return 0
+            if difference := difference_from_published(self.name, split, len(dataset)):
+                print(difference)
+                whole = False
+        return 0 if whole else 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``landscape``; the process's own by default.
 
     Returns:
-        0 where it went well, 1 where ``doctor`` found errors, 2 for wrong input, 130 after Ctrl-C.
+        0 where it went well, 1 where ``doctor`` found errors or ``data check`` a set that is not whole, 2 for wrong
+        input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -149,6 +149,35 @@ def test_data_and_help(capsys):
         assert command in out
 
 
+@pytest.fixture
+def signs(tmp_path) -> Path:
+    """Two traffic signs of each of two classes, in the layout of the published set."""
+    for split in ("Training/00000", "Training/00001", "Final_Test/Images"):
+        folder = tmp_path / "data" / "gtsrb" / "GTSRB" / split
+        folder.mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((8, 8, 3), 100 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:05}.ppm")
+    lines = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    lines += [f"{number:05}.ppm;8;8;0;0;7;7;{number}" for number in range(2)]
+    (tmp_path / "data" / "gtsrb" / "GT-final_test.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "data"
+
+
+def test_a_set_that_is_not_whole_is_told_and_trained_on_with_a_warning(capsys, signs, tmp_path, recwarn):
+    code, out, _ = call(capsys, "data", "check", "gtsrb", "--root", str(signs))
+    assert code == 1
+    assert "incomplete: 4 of 26640 training images" in out
+    assert "incomplete: 2 of 12630 test images" in out
+    words = ["--dataset", "gtsrb", "--data-root", str(signs), "--model", "mlp", "--epochs", "1", "--batch-size", "2"]
+    code, out, err = call(capsys, "train", *words, "--quiet", "--root", str(tmp_path / "runs"))
+    assert code == 0
+    assert "warning: gtsrb is incomplete: 4 of 26640 training images\n" in err
+    assert not recwarn.list
+    code, _, err = call(capsys, "train", "--dataset", "gtsrb", "--data-root", str(tmp_path), "--quiet")
+    assert code == 2 and "warning" not in err  # nothing there is an error of its own
+
+
 def test_doctor_looks_at_this_machine(capsys):
     code, out, _ = call(capsys, "doctor")
     assert code == 0
