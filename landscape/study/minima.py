@@ -92,6 +92,7 @@ class Minimum:
             "test_error_stderr": math.sqrt(error * (1 - error) / examples),
             "test_nll": last["test_nll"],
             "test_ece": last["test_ece"],
+            "train_loss": self.profile.base_loss,
             "top_eigenvalue": float(self.eigenpairs.values[0]),
             "trace": self.trace,
             "lpf": self.lpf,

@@ -44,6 +44,7 @@ def test_the_numbers_are_those_of_the_runs(runs):
         row, last = minimum.row(), runs[label].metrics()[-1]
         assert minimum.objective.examples == 60
         assert row["test_error"] == last["test_error"]
+        assert row["train_loss"] == minimum.objective.evaluate().loss
         assert row["test_error_stderr"] == pytest.approx(math.sqrt(row["test_error"] * (1 - row["test_error"]) / 50))
         assert minimum.surface.loss.shape == (5, 5)
         assert minimum.surface.center_loss == minimum.objective.evaluate().loss
@@ -124,6 +125,30 @@ def test_words_name_the_flattest_and_say_what_they_rest_on():
     assert "Hessian trace against test error over these 3 networks: Kendall's tau -1.00." in text
     assert "LPF rise: SAM is flattest, 1." in text
     assert "test error: AMP is lowest, 10.0 % against SGD's 30.0 %." in text
+
+
+def test_minima_within_their_errors_are_not_told_apart():
+    rows = {
+        "SGD": {"test_error": 0.12, "test_error_stderr": 0.01, "trace": Estimate(90.0, 2.0, 5)},
+        "AMP": {"test_error": 0.11, "test_error_stderr": 0.01, "trace": Estimate(33.0, 1.0, 5)},
+        "LPF-SGD": {"test_error": 0.08, "test_error_stderr": 0.01, "trace": Estimate(30.0, 1.2, 5)},
+        "SAM": {"test_error": 0.30, "test_error_stderr": 0.01, "trace": Estimate(34.0, 1.0, 5)},
+    }
+    text = "\n".join(flattest(rows))  # combined: sqrt(1 + 1.44) = 1.56; 3 is less than 2 of them, 4 is more
+    assert "Hessian trace: LPF-SGD and AMP are flattest, not told apart (30 and 33), 3.0 times below SGD (90)." in text
+    assert "test error: LPF-SGD is lowest, 8.0 % against SGD's 12.0 %." in text
+    rows["SGD"]["test_error"] = 0.1
+    assert "test error: LPF-SGD and SGD are lowest, not told apart (8.0 % and 10.0 %)." in "\n".join(flattest(rows))
+    rows["SAM"]["trace"] = Estimate(30.5, math.nan, 1)
+    assert "LPF-SGD, SAM and AMP are flattest, not told apart (30, 30.5 and 33)" in "\n".join(flattest(rows))
+
+
+def test_an_unequal_fit_is_told():
+    rows = {"SGD": {"train_loss": 0.02, "trace": 50.0}, "ASAM": {"train_loss": 1.4, "trace": 2.0}}
+    said = flattest(rows)[-1]
+    assert said.startswith("training loss: from 0.02 (SGD) to 1.4 (ASAM)") and "learned little" in said
+    rows["ASAM"]["train_loss"] = 0.09  # three times as much of next to nothing
+    assert not any(sentence.startswith("training loss") for sentence in flattest(rows))
 
 
 def test_negative_radii_are_refused():
