@@ -101,6 +101,12 @@ class Objective:
         self._moving = frozenset(self.layout.names)
         self._flat, self._replica = self._make_replica(model)
 
+    def __repr__(self) -> str:
+        """One line: which model, its size, the data, and where it is computed."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        what = f"{type(self.model).__name__}, P = {self.size}, {self.examples} examples of {self._data.name}"
+        return f"Objective({what}, {self.loss_name}, {dtype}, {self.device})"
+
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
         try:
             with preserved_rng():

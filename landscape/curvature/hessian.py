@@ -58,6 +58,10 @@ class Hessian(CurvatureOperator):
             self._graphs = GradientGraphs(self.objective, self._flat, budget)
         self._check_finite()
 
+    def __repr__(self) -> str:
+        """One line: of which objective."""
+        return f"Hessian({self.size} x {self.size} of {self.objective!r})"
+
     def _check_finite(self) -> None:
         loss, bad = float(self._graphs.loss), int((~torch.isfinite(self._graphs.gradient)).sum())
         if not torch.isfinite(self._graphs.loss) or bad:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.archive import frozen_array, load_result, save_result, span
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,12 @@ class Eigenpairs:
         for name, dtype in (("values", np.float64), ("residuals", np.float64), ("converged", np.bool_)):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), (count,), dtype))
 
+    def __repr__(self) -> str:
+        """One line: the values, and whether they converged."""
+        first = ", ".join(f"{value:.4g}" for value in self.values[:5]) + ", ..." * (len(self.values) > 5)
+        size, good = len(self.vectors), int(self.converged.sum())
+        return f"Eigenpairs([{first}], P = {size}, {good} of {len(self.values)} converged, {self.matvecs} products)"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pairs as one ``.npz`` file, atomically and with a checksum; vectors in their own precision.
 
@@ -144,6 +150,14 @@ class SpectralDensity:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """One line: how it was made, and where the spectrum lies."""
+        probes, steps = self.nodes.shape
+        real = self.nodes[self.weights > 1e-12]
+        made = f"{probes} probes of {steps} steps, Ritz values {span(real)}"
+        finite = f"{np.isfinite(self.density).mean():.0%} finite"
+        return f"SpectralDensity({made}, {len(self.grid)} points {span(self.grid)}, sigma {self.sigma:.3g}, {finite})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the density as one ``.npz`` file, atomically and with a checksum.
