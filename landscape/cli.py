@@ -57,16 +57,22 @@ class Train:
         last = run.metrics()[-1]
         print(f"run            {run.path}")
         print(f"epochs         {last['epoch']}")
-        print(f"train loss     {last['train_loss']:.4f} nats")
+        # label smoothing and augmentation are part of it, and the weights moved meanwhile
+        print(
+            f"train loss     {last['train_loss']:.4f} nats (mean over the last epoch's steps, not of the final weights)"
+        )
         print(f"test error     {100 * last['test_error']:.2f} %")
         print(f"test NLL       {last['test_nll']:.4f} nats")
-        print(f"test ECE       {last['test_ece']:.4f}")
+        print(f"test ECE       {100 * last['test_ece']:.2f} %")
         print(f"weights sha256 {run.weights_checksum()}")
         return 0
 
     def _warnings(self, config: RunConfig) -> Iterator[str]:
+        from landscape.datasets import DATASETS
         from landscape.datasets.completeness import unverified_difference
 
+        if config.flip and config.dataset in DATASETS and DATASETS[config.dataset].never_flip:
+            yield f"a mirrored image of {config.dataset} is another class or none; --flip does harm here"
         for split in ("train", "test"):
             if difference := unverified_difference(config.dataset, split, root=self.data_root):
                 yield f"{config.dataset} is {difference}"
@@ -186,7 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["train"]:
             commands["train"] = _train_with_defaults(words)
         chosen = tyro.extras.subcommand_cli_from_dict(
-            commands, args=words, prog="landscape", description="An interactive loss-landscape suite."
+            commands,
+            args=words,
+            prog="landscape",
+            description="An interactive loss-landscape suite. --version: which one.",
         )
         return chosen.run()
     except LandscapeError as error:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import landscape
+from landscape.__main__ import main as start
 from landscape.cli import main
 from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
 from landscape.training import Run, RunConfig
@@ -54,6 +56,26 @@ def test_train_says_where_and_how_it_ended(capsys, tmp_path):
     assert (run.config.epsilon, run.config.model_options) == (0.1, {"hidden": [8]})
     assert f"weights sha256 {run.weights_checksum()}" in out
     assert f"test error     {100 * run.metrics()[-1]['test_error']:.2f} %" in out
+
+
+def test_the_numbers_say_what_they_are(capsys, tmp_path):
+    code, out, err = call(capsys, "train", *SMALL, "--root", str(tmp_path))
+    assert (code, err) == (0, "")
+    (folder,) = tmp_path.iterdir()
+    last = Run.load(folder).metrics()[-1]
+    assert f"test ECE       {100 * last['test_ece']:.2f} %" in out
+    assert "nats (mean over the last epoch's steps, not of the final weights)" in out
+
+
+def test_mirrored_digits_are_warned_of_in_one_line(capsys, tmp_path):
+    code, _, err = call(capsys, "train", *SMALL, "--flip", "--root", str(tmp_path))
+    assert code == 0
+    assert err == "warning: a mirrored image of digits is another class or none; --flip does harm here\n"
+
+
+def test_version(capsys):
+    assert start(["--version"]) == 0
+    assert capsys.readouterr().out == f"landscape {landscape.__version__}\n"
 
 
 def test_settings_from_a_file_are_overridden_by_flags(capsys, tmp_path):
