@@ -30,6 +30,7 @@ def test_every_python_block_runs_as_pasted(tmp_path, monkeypatch):
     names: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "surface.pdf", "surface.png"}
     assert len(shown) == "".join(blocks).count(".show()") > 0
 
 
