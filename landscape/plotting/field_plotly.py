@@ -120,7 +120,7 @@ def _center3d(field: Field, top: float, *, legend: bool) -> go.Scatter3d:
         name=_CENTER_NAME,
         showlegend=legend,
         legendgroup="center",
-        marker={"size": [7, 0], "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
+        marker={"size": 7, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
         hovertemplate=f"{_CENTER_NAME}<extra>{field.name}</extra>",
     )
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 CAPTION_WIDTH = 125
 TITLE_WIDTH = 96
-TOOLBAR = 34
-"""The height in pixels of plotly's toolbar, at the top right: titles begin below it."""
+TOOLBAR = 42
+"""Pixels above a title's base line that keep its letters below plotly's toolbar, which is 25 high, at the top right."""
 PAGE = 940
 """The width in pixels that texts are wrapped for; figures fill whatever width there is."""
 
@@ -91,7 +91,7 @@ def dress(
     """
     below = 60 + extra_bottom
     text, top = title_block(title, caption)
-    top += TOOLBAR + 4 + extra_top
+    top += TOOLBAR + extra_top
     figure.update_layout(
         template="none",
         title={

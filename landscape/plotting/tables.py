@@ -54,7 +54,7 @@ def comparison_table(
     lines.insert(1, "  ".join("-" * width for width in widths))
     notes = []
     if any(any(data.best(column)) for column in range(len(data.metrics))):
-        notes.append("* best in its column" + ", or within 2 standard errors of the best" * data.tied)
+        notes.append("* best in its column" + ", or within 2 combined standard errors of the best" * data.tied)
     if any("±" in text for line in grid for text in line):
         notes.append("± 1 standard error")
     return "\n".join([line.rstrip() for line in lines] + (["; ".join(notes)] if notes else []))
@@ -77,7 +77,7 @@ def comparison_html(
     columns: Sequence[str] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     first: str = "optimizer",
-    caption: str = "Best value of each column in bold, with those within 2 standard errors of it; ± 1 standard error.",
+    caption: str = "Best value of each column in bold, with those within 2 combined standard errors of it.",
 ) -> str:
     """Write the comparison as an HTML table with units in the headings and the best value of each column in bold.
 

@@ -39,7 +39,10 @@ def test_what_is_not_told_apart_from_the_best_is_marked_too(results):
     assert data.best(1) == [False, False, True]  # 100 apart, 2 combined errors are 72
     text = plotting.comparison_table(rows)
     assert "4.60 ± 0.20*" in text and "4.90 ± 0.20*" in text
-    assert text.splitlines()[-1] == "* best in its column, or within 2 standard errors of the best; ± 1 standard error"
+    assert (
+        text.splitlines()[-1]
+        == "* best in its column, or within 2 combined standard errors of the best; ± 1 standard error"
+    )
 
 
 def test_html_table_is_bold_at_the_best_and_escapes(results):
