@@ -16,6 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         As :func:`landscape.cli.main`; 2 where a package is missing or broken.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        from landscape import __version__
+
+        print(f"landscape {__version__}")
+        return 0
     try:
         from landscape.cli import main as command
     except (ImportError, OSError, AttributeError) as error:  # a package half installed raises any of them

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
-
-if TYPE_CHECKING:
-    from landscape.training.run import Run
 
 _Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Pairs = tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]]
@@ -53,125 +51,31 @@ class Train:
                 model_options={**config.model_options, **of_model},
                 optimizer_options={**config.optimizer_options, **of_optimizer},
             )
+        for warning in self._warnings(config):
+            print(f"warning: {warning}", file=sys.stderr)
         run = train(config, root=self.root, resume=self.resume, progress=not self.quiet, data_root=self.data_root)
         last = run.metrics()[-1]
         print(f"run            {run.path}")
         print(f"epochs         {last['epoch']}")
-        print(f"train loss     {last['train_loss']:.4f} nats")
+        # label smoothing and augmentation are part of it, and the weights moved meanwhile
+        print(
+            f"train loss     {last['train_loss']:.4f} nats (mean over the last epoch's steps, not of the final weights)"
+        )
         print(f"test error     {100 * last['test_error']:.2f} %")
         print(f"test NLL       {last['test_nll']:.4f} nats")
-        print(f"test ECE       {last['test_ece']:.4f}")
+        print(f"test ECE       {100 * last['test_ece']:.2f} %")
         print(f"weights sha256 {run.weights_checksum()}")
         return 0
 
+    def _warnings(self, config: RunConfig) -> Iterator[str]:
+        from landscape.datasets import DATASETS
+        from landscape.datasets.completeness import unverified_difference
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SurfaceCommand:
-    """Slice the loss of a run along a random, filter-normalized plane; resumes where it was stopped."""
-
-    run_folder: tyro.conf.Positional[Path]
-    """The run's folder, as printed by `landscape train`."""
-    extent: float = 1.0
-    """Half-width of the plane, in filter norms."""
-    points: int = 21
-    """Points along each axis; odd, so that the center is one of them."""
-    seed: int = 0
-    """Seed of the plane's two directions."""
-    split: Literal["train", "test"] = "train"
-    """Which data."""
-    limit: int | None = None
-    """Use so many examples; all by default."""
-    html: Path | None = None
-    """Where to write the picture; beside the arrays by default."""
-    quiet: bool = False
-    """No progress bar."""
-
-    def run(self) -> int:
-        """Compute, save, draw."""
-        from landscape import plotting
-        from landscape.storage import write_text
-        from landscape.surface import evaluate_surface, random_plane
-
-        run, objective = _open(self.run_folder, self.split, self.limit)
-        plane = random_plane(objective, seed=self.seed)
-        settings = {"extent": self.extent, "points": self.points, "seed": self.seed, "split": self.split}
-        folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
-        surface = evaluate_surface(
-            objective,
-            plane,
-            extent=self.extent,
-            points=(self.points, self.points),
-            store=folder / "store",
-            progress=not self.quiet,
-        )
-        surface.save(folder / "surface.npz")
-        page = self.html or folder / "surface.html"
-        figure = plotting.surface3d(surface, title=f"{run.config.optimizer}: {self.split} loss")
-        write_text(page, figure.to_html(include_plotlyjs=True))  # pyright: ignore[reportAttributeAccessIssue]
-        print(f"surface        {folder / 'surface.npz'}")
-        print(f"picture        {page}")
-        print(f"center loss    {surface.center_loss:.6f} nats")
-        print(f"highest loss   {surface.loss.max():.6f} nats")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CurvatureCommand:
-    """Measure the Hessian of a run's loss: largest eigenvalues, trace, spectral density."""
-
-    run_folder: tyro.conf.Positional[Path]
-    """The run's folder, as printed by `landscape train`."""
-    top: int = 3
-    """How many of the largest eigenvalues."""
-    probes: int = 100
-    """Random probes of the trace."""
-    density_probes: int = 10
-    """Random probes of the spectral density; 0 leaves it out."""
-    steps: int = 50
-    """Lanczos steps per probe of the density."""
-    seed: int = 0
-    """Seed of all probes."""
-    split: Literal["train", "test"] = "train"
-    """Which data."""
-    limit: int | None = None
-    """Use so many examples; all by default."""
-    quiet: bool = False
-    """No progress bar."""
-
-    def run(self) -> int:
-        """Compute, save, print."""
-        import numpy as np
-
-        from landscape.curvature import Hessian
-        from landscape.storage import save_arrays
-
-        run, objective = _open(self.run_folder, self.split, self.limit)
-        hessian = Hessian(objective)
-        pairs = hessian.top(self.top, seed=self.seed)
-        trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
-        provenance = objective.provenance()
-        arrays: dict[str, Any] = {
-            "eigenvalues": pairs.values,
-            "residuals": pairs.residuals,
-            "converged": pairs.converged,
-            "trace": np.array([trace.value, trace.stderr]),
-            "provenance": np.array(json.dumps(provenance)),
-        }
-        if self.density_probes:
-            density = hessian.density(
-                probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet
-            )
-            arrays |= {"density_nodes": density.nodes, "density_weights": density.weights}
-        settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
-        path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
-        save_arrays(path, arrays)
-        for k, (value, residual, good) in enumerate(
-            zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
-        ):
-            print(f"eigenvalue {k}   {value:.6g} (residual {residual:.1e}{'' if good else ', NOT converged'})")
-        print(f"trace          {trace.value:.6g} +- {trace.stderr:.2g} (standard error, {self.probes} probes)")
-        print(f"saved          {path}")
-        return 0
+        if config.flip and config.dataset in DATASETS and DATASETS[config.dataset].never_flip:
+            yield f"a mirrored image of {config.dataset} is another class or none; --flip does harm here"
+        for split in ("train", "test"):
+            if difference := unverified_difference(config.dataset, split, root=self.data_root):
+                yield f"{config.dataset} is {difference}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,6 +132,7 @@ class DataCommand:
     def run(self) -> int:
         """List, download or check."""
         from landscape.datasets import DATASETS, load_dataset
+        from landscape.datasets.completeness import difference_from_published
 
         if self.action == "list":
             for name, spec in DATASETS.items():
@@ -236,12 +141,16 @@ class DataCommand:
             return 0
         if self.name is None:
             raise ConfigError(f"`landscape data {self.action}` needs a name.", fix="`landscape data list` shows them.")
+        whole = True
         for split in ("train", "test"):
             dataset = load_dataset(self.name, root=self.root, split=split, download=self.action == "download")
             shape = "x".join(str(size) for size in dataset.input_shape)
             print(f"{self.name} {split}: {len(dataset)} examples of {shape}, {dataset.classes} classes, ", end="")
             print(f"sha256 {dataset.checksum[:16]}")
-        return 0
+            if difference := difference_from_published(self.name, split, len(dataset)):
+                print(difference)
+                whole = False
+        return 0 if whole else 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``landscape``; the process's own by default.
 
     Returns:
-        0 where it went well, 1 where ``doctor`` found errors, 2 for wrong input, 130 after Ctrl-C.
+        0 where it went well, 1 where ``doctor`` found errors or ``data check`` a set that is not whole, 2 for wrong
+        input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -282,7 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["train"]:
             commands["train"] = _train_with_defaults(words)
         chosen = tyro.extras.subcommand_cli_from_dict(
-            commands, args=words, prog="landscape", description="An interactive loss-landscape suite."
+            commands,
+            args=words,
+            prog="landscape",
+            description="An interactive loss-landscape suite. --version: which one.",
         )
         return chosen.run()
     except LandscapeError as error:
@@ -327,17 +240,3 @@ def _key_value(what: str, text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
-
-
-def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Any]:
-    from landscape.training.run import Run
-
-    run = Run.load(folder)
-    return run, run.objective(split, limit)
-
-
-def _short_hash(values: dict[str, Any]) -> str:
-    from landscape.storage import sha256_bytes
-
-    plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}
-    return sha256_bytes(json.dumps(plain, sort_keys=True, default=str).encode())[:8]

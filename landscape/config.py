@@ -95,8 +95,20 @@ class Config:
     Types are strict on construction: nothing is guessed, only whole numbers become floats where floats are wanted.
 
     Raises:
-        ConfigError: A field has the wrong type or is out of range.
+        ConfigError: A field is unknown, has the wrong type or is out of range.
     """
+
+    def __new__(cls, *values: object, **named: object) -> Self:
+        """Refuse what is no field, naming the nearest one."""
+        if values:
+            raise ConfigError(
+                f"The settings of {cls.__name__} are given by name.", got=values[0], fix=f"{cls.__name__}(name=value)."
+            )
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in named:
+            if name not in names:
+                raise unknown_name("key", name, names)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -127,10 +139,6 @@ class Config:
         """
         if not isinstance(values, Mapping):
             raise ConfigError("A configuration is no JSON object.", expected="an object", got=type(values).__name__)
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in names:
-                raise unknown_name("key", key, names)
         return cls(**dict(values))
 
     def to_json(self) -> str:
@@ -175,9 +183,6 @@ class Config:
             ConfigError: A name is unknown or a value is wrong.
         """
         present = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for key in changes:
-            if key not in present:
-                raise unknown_name("key", key, present)
         return type(self)(**{**present, **changes})
 
 

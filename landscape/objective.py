@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import MismatchError, ModelError, NonDeterministicError
 from landscape.fixed_data import FixedData, fix_data
+from landscape.loss_function import LossFunction, check_loss, loss_name
 from landscape.parameters import Layout
 from landscape.seeding import preserved_rng
 from landscape.storage import sha256_arrays
-
-LossFunction = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,8 @@ class Objective:
         device: Where to compute; the model's own device by default.
 
     Raises:
-        ModelError: The model has no trainable weights or cannot be copied.
+        ConfigError: ``loss_fn`` cannot be called, or reduces a batch to something else than its mean.
+        ModelError: ``model`` is no module, has no trainable weights or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
 
     Example:
@@ -81,9 +81,18 @@ class Objective:
         batch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ModelError(
+                "The first argument of an objective is no model.",
+                expected="a torch.nn.Module",
+                got=type(model).__name__,
+                fix="Swap the two: Objective(model, data)."
+                if isinstance(data, nn.Module)
+                else "Objective(model, data).",
+            )
         self.model = model
         self.layout = Layout.of(model)
-        self.loss_fn = loss_fn
+        self.loss_fn = check_loss(loss_fn)
         first = self.layout.parameters_of(model)[0]
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = first.dtype
@@ -91,6 +100,12 @@ class Objective:
         self.batch_size = self._data.batch_size
         self._moving = frozenset(self.layout.names)
         self._flat, self._replica = self._make_replica(model)
+
+    def __repr__(self) -> str:
+        """One line: which model, its size, the data, and where it is computed."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        what = f"{type(self.model).__name__}, P = {self.size}, {self.examples} examples of {self._data.name}"
+        return f"Objective({what}, {self.loss_name}, {dtype}, {self.device})"
 
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
         try:
@@ -125,6 +140,11 @@ class Objective:
     def targets(self) -> Tensor:
         """The targets, (N, ...)."""
         return self._data.targets
+
+    @property
+    def loss_name(self) -> str:
+        """What the loss function calls itself, for example "cross_entropy"."""
+        return loss_name(self.loss_fn)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the data batch by batch: inputs (B, ...) and targets (B, ...), always the same, in the same order."""
@@ -355,39 +375,13 @@ class Objective:
             "data": self._data.name,
             "data_sha256": self._data.checksum(),
             "examples": self.examples,
-            "loss": getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__),
+            "loss": self.loss_name,
             "batch_size": self.batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         }
-
-
-@contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Run a block with gradients on, generators protected, and attention in operations that have second derivatives."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    with preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
-def hessian_product(gradient: Tensor, flat: Tensor, vector: Tensor) -> Tensor:
-    """Differentiate ``gradient . vector`` once more, keeping the graph; zero where the loss is linear.
-
-    Args:
-        gradient: (P,), made with ``create_graph=True``.
-        flat: (P,), the leaf it was taken at.
-        vector: (P,).
-
-    Returns:
-        (P,), this batch's part of H v.
-    """
-    if not gradient.requires_grad:
-        return torch.zeros_like(flat)
-    product = torch.autograd.grad(gradient, flat, grad_outputs=vector, retain_graph=True, allow_unused=True)[0]
-    return torch.zeros_like(flat) if product is None else product
 
 
 def _is_classification(outputs: Any, targets: Tensor) -> bool:

@@ -18,14 +18,14 @@ LAYERS = (
     ("errors",),
     ("config", "storage", "seeding", "progress", "recipes"),
     ("parameters", "models", "datasets"),
-    ("objective", "fixed_data", "optim", "regularizers"),
+    ("objective", "double_backward", "fixed_data", "loss_function", "optim", "regularizers"),
     ("training", "surface", "curvature", "sharpness", "robustness"),
     ("study", "translation"),
     ("plotting",),
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli",),
+    ("cli", "cli_analysis"),
     ("__main__",),
     ("",),  # landscape/__init__.py, which only passes names on
 )

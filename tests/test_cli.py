@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import landscape
+from landscape.__main__ import main as start
 from landscape.cli import main
+from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
 from landscape.training import Run, RunConfig
 
 SMALL = [
@@ -54,6 +58,26 @@ def test_train_says_where_and_how_it_ended(capsys, tmp_path):
     assert f"test error     {100 * run.metrics()[-1]['test_error']:.2f} %" in out
 
 
+def test_the_numbers_say_what_they_are(capsys, tmp_path):
+    code, out, err = call(capsys, "train", *SMALL, "--root", str(tmp_path))
+    assert (code, err) == (0, "")
+    (folder,) = tmp_path.iterdir()
+    last = Run.load(folder).metrics()[-1]
+    assert f"test ECE       {100 * last['test_ece']:.2f} %" in out
+    assert "nats (mean over the last epoch's steps, not of the final weights)" in out
+
+
+def test_mirrored_digits_are_warned_of_in_one_line(capsys, tmp_path):
+    code, _, err = call(capsys, "train", *SMALL, "--flip", "--root", str(tmp_path))
+    assert code == 0
+    assert err == "warning: a mirrored image of digits is another class or none; --flip does harm here\n"
+
+
+def test_version(capsys):
+    assert start(["--version"]) == 0
+    assert capsys.readouterr().out == f"landscape {landscape.__version__}\n"
+
+
 def test_settings_from_a_file_are_overridden_by_flags(capsys, tmp_path):
     settings = {
         "optimizer": "asam",
@@ -82,18 +106,55 @@ def test_settings_from_a_file_are_overridden_by_flags(capsys, tmp_path):
 
 def test_surface_and_curvature_of_a_run(capsys, trained, tmp_path):
     page = tmp_path / "page.html"
-    code, out, err = call(capsys, "surface", trained, "--points", "5", "--quiet", "--html", str(page))
+    code, out, err = call(capsys, "surface", trained, "--points", "5", "--limit", "50", "--quiet", "--html", str(page))
     assert code == 0, err
-    assert page.stat().st_size > 10_000
-    loss = Run.load(trained).objective("train").evaluate().loss
+    assert "Loss surface of digits, mlp, sam: train split, limit 50 examples" in page.read_text()
+    loss = Run.load(trained).objective("train", limit=50).evaluate().loss
     assert f"center loss    {loss:.6f} nats" in out
     words = ["--top", "2", "--probes", "10", "--density-probes", "2", "--steps", "8", "--quiet"]
     code, out, err = call(capsys, "curvature", trained, *words)
     assert code == 0, err
-    path = next(line.split()[-1] for line in out.splitlines() if line.startswith("saved"))
-    with np.load(path, allow_pickle=False) as arrays:
-        assert arrays["eigenvalues"].shape == (2,)
-        assert arrays["density_nodes"].shape == (2, 8)
+    said = {line.split()[0]: line.split()[-1] for line in out.splitlines()}
+    folder = Path(said["saved"])
+    pairs, trace = Eigenpairs.load(folder / "eigenpairs.npz"), Estimate.load(folder / "trace.npz")
+    assert SpectralDensity.load(said["density"]).nodes.shape == (2, 8)
+    objective = Run.load(trained).objective("train")
+    vector = pairs.vectors[:, 0]
+    # the residual is what was computed with another order of sums in float32
+    assert (objective.hvp(vector) - pairs.values[0] * vector).norm() == pytest.approx(pairs.residuals[0], abs=1e-4)
+    assert f"eigenvalue 1   {pairs.values[0]:.6g} loss/weight^2 (absolute residual {pairs.residuals[0]:.1e}" in out
+    assert f"trace          {trace} loss/weight^2 (± one standard error, 10 probes)" in out
+    assert Path(said["picture"]) == folder / "density.html"
+    picture = Path(said["picture"]).read_text()
+    assert "Hessian spectrum of digits, mlp, sam: train split, all 100 examples" in picture
+    assert json.loads((folder / "provenance.json").read_text())["settings"]["probes"] == 10
+    code, out, err = call(capsys, "curvature", trained, *words, "--density-probes", "0")
+    assert (code, "picture" in out) == (0, False)
+
+
+@pytest.mark.parametrize(("points", "better"), [("10", "11"), ("0", "21"), ("-3", "21")])
+def test_a_surface_without_a_center_is_refused(capsys, trained, points, better):
+    code, out, err = call(capsys, "surface", trained, "--points", points, "--quiet")
+    assert (code, out) == (2, "")
+    assert "--points is out of range. Expected: an odd number" in err
+    assert f"Use --points {better}." in err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "fix"),
+    [
+        ("--top", "0", "Use --top 1 or more."),
+        ("--top", "1000000", "at most 610, the number of weights"),
+        ("--probes", "0", "Use --probes 1 or more."),
+        ("--density-probes", "-1", "--density-probes is out of range. Expected: at least 0"),
+        ("--steps", "0", "Use --steps 1 or more."),
+    ],
+)
+def test_curvature_names_the_flag_that_is_wrong(capsys, trained, flag, value, fix):
+    code, out, err = call(capsys, "curvature", trained, flag, value, "--quiet")
+    assert (code, out) == (2, "")
+    assert f"error: {flag} is out of range." in err
+    assert fix in err
 
 
 def test_data_and_help(capsys):
@@ -108,6 +169,35 @@ def test_data_and_help(capsys):
     assert code == 0
     for command in ("train", "surface", "curvature", "notebook", "data", "doctor"):
         assert command in out
+
+
+@pytest.fixture
+def signs(tmp_path) -> Path:
+    """Two traffic signs of each of two classes, in the layout of the published set."""
+    for split in ("Training/00000", "Training/00001", "Final_Test/Images"):
+        folder = tmp_path / "data" / "gtsrb" / "GTSRB" / split
+        folder.mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((8, 8, 3), 100 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:05}.ppm")
+    lines = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    lines += [f"{number:05}.ppm;8;8;0;0;7;7;{number}" for number in range(2)]
+    (tmp_path / "data" / "gtsrb" / "GT-final_test.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "data"
+
+
+def test_a_set_that_is_not_whole_is_told_and_trained_on_with_a_warning(capsys, signs, tmp_path, recwarn):
+    code, out, _ = call(capsys, "data", "check", "gtsrb", "--root", str(signs))
+    assert code == 1
+    assert "incomplete: 4 of 26640 training images" in out
+    assert "incomplete: 2 of 12630 test images" in out
+    words = ["--dataset", "gtsrb", "--data-root", str(signs), "--model", "mlp", "--epochs", "1", "--batch-size", "2"]
+    code, out, err = call(capsys, "train", *words, "--quiet", "--root", str(tmp_path / "runs"))
+    assert code == 0
+    assert "warning: gtsrb is incomplete: 4 of 26640 training images\n" in err
+    assert not recwarn.list
+    code, _, err = call(capsys, "train", "--dataset", "gtsrb", "--data-root", str(tmp_path), "--quiet")
+    assert code == 2 and "warning" not in err  # nothing there is an error of its own
 
 
 def test_doctor_looks_at_this_machine(capsys):

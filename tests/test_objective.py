@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from landscape.errors import DataError, MismatchError, ModelError, NonDeterministicError
+from landscape.errors import ConfigError, DataError, MismatchError, ModelError, NonDeterministicError
 from landscape.objective import Objective
 from landscape.optim import SAM
 from landscape.seeding import generator, seeded
@@ -55,6 +55,27 @@ def test_loss_gradient_and_products_are_exact(batch_size):
     torch.testing.assert_close(objective.hvp(vectors[:, 0]), hessian @ vectors[:, 0], rtol=1e-8, atol=1e-12)
     total = sum(term.item() for term in objective.loss_terms(objective.weights()))
     assert total == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_loss_that_does_not_average_is_refused(reduction):
+    model, inputs, targets = problem()
+    with pytest.raises(ConfigError, match=f'CrossEntropyLoss.*reduction="mean".*{reduction}.*What to do') as caught:
+        Objective(model, (inputs, targets), nn.CrossEntropyLoss(reduction=reduction))
+    assert 'Pass CrossEntropyLoss(reduction="mean")' in str(caught.value)
+    mean = Objective(model, (inputs, targets), nn.CrossEntropyLoss()).evaluate()
+    assert mean == Objective(model, (inputs, targets)).evaluate()
+
+
+def test_swapped_arguments_and_a_named_loss_are_refused_with_the_fix():
+    model, inputs, targets = problem()
+    data = DataLoader(TensorDataset(inputs, targets), batch_size=4)
+    with pytest.raises(ModelError, match=r"no model.*Got: DataLoader.*Swap the two: Objective\(model, data\)"):
+        Objective(data, model)
+    with pytest.raises(ConfigError, match=r"no function.*Got: 'mse'.*for example torch\.nn\.functional\.mse_loss"):
+        Objective(model, data, "mse")
+    with pytest.raises(ConfigError, match=r"no function.*torch\.nn\.functional\.cross_entropy"):
+        Objective(model, data, None)
 
 
 def test_other_weights_are_evaluated_and_the_model_stays():

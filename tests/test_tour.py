@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,14 @@ def test_on_traffic_signs_by_papermill_itself(tmp_path, data_root):
 @pytest.mark.slow
 def test_a_residual_network_on_real_photographs(tmp_path, data_root):
     run(tmp_path, dataset=f"folder:{data_root}/cifar10-images", model="resnet20", limit=256, epochs=1, label_noise=0.0)
+
+
+def test_the_words_hold_for_any_parameters():
+    """What depends on the run (a scale, labels learned by heart) is said as a condition."""
+    text = " ".join(cell.source for cell in nbformat.read(TOUR, as_version=4).cells if cell.cell_type == "markdown")
+    for sentence in re.split(r"(?<=[.:)])\s", text):
+        if "by heart" in sentence or "logarithmic" in sentence:
+            assert re.search(r"\b(with wrong labels|where|whether|can)\b", sentence, re.IGNORECASE), sentence
 
 
 @pytest.mark.parametrize(

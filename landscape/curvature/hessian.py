@@ -10,8 +10,9 @@ from torch import Tensor
 
 from landscape.curvature.graph import GradientGraphs, free_memory
 from landscape.curvature.operator import CurvatureOperator
+from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import ConfigError, MismatchError, NonFiniteError
-from landscape.objective import Objective, hessian_product, twice_differentiable
+from landscape.objective import Objective
 
 
 class Hessian(CurvatureOperator):
@@ -56,6 +57,10 @@ class Hessian(CurvatureOperator):
         with twice_differentiable():
             self._graphs = GradientGraphs(self.objective, self._flat, budget)
         self._check_finite()
+
+    def __repr__(self) -> str:
+        """One line: of which objective."""
+        return f"Hessian({self.size} x {self.size} of {self.objective!r})"
 
     def _check_finite(self) -> None:
         loss, bad = float(self._graphs.loss), int((~torch.isfinite(self._graphs.gradient)).sum())

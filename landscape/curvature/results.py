@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.archive import frozen_array, load_result, save_result, span
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,27 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.stderr:.2g}"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimate as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        arrays = {"value": np.array(float(self.value)), "stderr": np.array(float(self.stderr))}
+        save_result(path, "Estimate", {**arrays, "matvecs": np.array(self.matvecs)}, {})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read an estimate back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        arrays, _ = load_result(path, "Estimate", ("value", "stderr", "matvecs"))
+        return cls(float(arrays["value"]), float(arrays["stderr"]), int(arrays["matvecs"]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,6 +78,38 @@ class Eigenpairs:
         count = self.vectors.shape[1]
         for name, dtype in (("values", np.float64), ("residuals", np.float64), ("converged", np.bool_)):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), (count,), dtype))
+
+    def __repr__(self) -> str:
+        """One line: the values, and whether they converged."""
+        first = ", ".join(f"{value:.4g}" for value in self.values[:5]) + ", ..." * (len(self.values) > 5)
+        size, good = len(self.vectors), int(self.converged.sum())
+        return f"Eigenpairs([{first}], P = {size}, {good} of {len(self.values)} converged, {self.matvecs} products)"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the pairs as one ``.npz`` file, atomically and with a checksum; vectors in their own precision.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        dtype = str(self.vectors.dtype).removeprefix("torch.")
+        vectors = self.vectors.detach().cpu()
+        plain = vectors.float() if dtype == "bfloat16" else vectors  # a number format that numpy does not have
+        arrays = {"values": self.values, "residuals": self.residuals, "converged": self.converged}
+        save_result(path, "Eigenpairs", {**arrays, "vectors": plain.numpy(), "matvecs": np.array(self.matvecs)}, dtype)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read pairs back, the vectors on the CPU; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        names = ("values", "vectors", "residuals", "matvecs", "converged")
+        arrays, dtype = load_result(path, "Eigenpairs", names)
+        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, dtype))
+        return cls(**{**arrays, "vectors": vectors, "matvecs": int(arrays["matvecs"])})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,6 +150,14 @@ class SpectralDensity:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """One line: how it was made, and where the spectrum lies."""
+        probes, steps = self.nodes.shape
+        real = self.nodes[self.weights > 1e-12]
+        made = f"{probes} probes of {steps} steps, Ritz values {span(real)}"
+        finite = f"{np.isfinite(self.density).mean():.0%} finite"
+        return f"SpectralDensity({made}, {len(self.grid)} points {span(self.grid)}, sigma {self.sigma:.3g}, {finite})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the density as one ``.npz`` file, atomically and with a checksum.

@@ -71,7 +71,7 @@ def load_dataset(
     size = _size(image_size)
     noise = Noise(labels=label_noise, kind=noise_kind, pixels=pixel_noise)
     request = Request(name=name, split=split, root=Path(root or DEFAULT_ROOT), image_size=size, progress=progress)
-    source = _open(request, download)
+    source = open_source(request, download=download)
     chosen = choose_examples(source.labels, limit, balanced=balanced, seed=seed)
     return _assemble(request, source, chosen, noise, seed).to(device)
 
@@ -107,8 +107,21 @@ def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return int(size[0]), int(size[1])
 
 
-def _open(request: Request, download: bool) -> Source:
-    """Find the dataset by its name, see to its files, and open it."""
+def open_source(request: Request, *, download: bool) -> Source:
+    """Find a dataset by its name, see to its files, and open it.
+
+    Args:
+        request: What is asked for.
+        download: Whether missing files may be fetched.
+
+    Returns:
+        The split, its inputs not yet read.
+
+    Raises:
+        ConfigError: The name is unknown.
+        DataError: Files are missing or unusable.
+        CorruptFileError: A file does not match its published checksum.
+    """
     name = request.name
     if name.startswith("folder:"):
         return folder_source(name.removeprefix("folder:"), request)

@@ -26,6 +26,7 @@ class DatasetSpec:
         license: What its authors allow.
         open: Opens one split.
         files: What is downloaded, with published checksums; empty for sets that need none.
+        never_flip: Whether mirrored images are of another class, or of none, as digits and traffic signs are.
         image_size: (height, width) in pixels to which images of many sizes are resized; None for sets of one size.
     """
 
@@ -38,6 +39,7 @@ class DatasetSpec:
     license: str
     open: Callable[[Request], Source]
     files: tuple[Archive, ...] = ()
+    never_flip: bool = False
     image_size: tuple[int, int] | None = None
 
 
@@ -65,6 +67,7 @@ DATASETS: dict[str, DatasetSpec] = {
         origin="Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998 (https://doi.org/10.24432/C50P49)",
         license="CC BY 4.0",
         open=digits_source,
+        never_flip=True,
     ),
     "mnist1d": DatasetSpec(
         title="synthetic one-dimensional digits, made by the mnist1d package's generator",
@@ -86,6 +89,7 @@ DATASETS: dict[str, DatasetSpec] = {
         license="CC BY-SA 3.0",
         open=partial(published.idx_source, folder="MNIST", statistics=published.MNIST_STATISTICS, names=DIGIT_NAMES),
         files=published.MNIST_FILES,
+        never_flip=True,
     ),
     "fashion-mnist": DatasetSpec(
         title="28x28 gray images of clothes",
@@ -135,6 +139,7 @@ DATASETS: dict[str, DatasetSpec] = {
         license="non-commercial use only",
         open=published.svhn_source,
         files=published.SVHN_FILES,
+        never_flip=True,
     ),
     "gtsrb": DatasetSpec(
         title="German traffic signs of many sizes, resized to 32x32; left and right matter, so never flip them",
@@ -146,6 +151,7 @@ DATASETS: dict[str, DatasetSpec] = {
         license="none stated; free to use with citation",
         open=partial(published.gtsrb_source, names=GTSRB_NAMES),
         files=published.GTSRB_FILES,
+        never_flip=True,
         image_size=(32, 32),
     ),
 }

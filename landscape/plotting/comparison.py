@@ -49,9 +49,9 @@ METRICS: dict[str, Metric] = {
     "top_eigenvalue": Metric(name="top Hessian eigenvalue", unit="loss/weight²", better="low"),
     "trace": Metric(name="Hessian trace", unit="loss/weight²", better="low"),
     "frobenius_norm": Metric(name="Hessian Frobenius norm", unit="loss/weight²", better="low"),
-    "lpf": Metric(name="LPF measure", unit="nats", better="low"),
-    "lpf_rise": Metric(name="LPF rise", unit="nats", better="low"),
-    "sharpness": Metric(name="sharpness", unit="nats", better="low"),
+    "lpf": Metric(name="LPF measure", unit="loss", better="low"),
+    "lpf_rise": Metric(name="LPF rise", unit="loss", better="low"),
+    "sharpness": Metric(name="sharpness", unit="loss", better="low"),
     "seconds_per_epoch": Metric(name="time per epoch", unit="s", better="low"),
     "seconds": Metric(name="time", unit="s", better="low"),
 }
@@ -71,12 +71,25 @@ class Comparison:
     errors: np.ndarray
 
     def best(self, column: int) -> list[bool]:
-        """Tell which rows hold the best value of a column; none where no end is better or nothing can be compared."""
+        """Tell which rows hold the best value of a column, or one that is not told apart from it.
+
+        Not told apart are values within two combined standard errors. None is best where no end is better or nothing
+        can be compared.
+        """
         values, better = self.values[:, column], self.metrics[column].better
-        finite = values[np.isfinite(values)]
-        if better is None or finite.size < 2:
+        if better is None or np.isfinite(values).sum() < 2:
             return [False] * len(values)
-        return list(values == (finite.min() if better == "low" else finite.max()))
+        behind = values if better == "low" else -values
+        first = int(np.nanargmin(np.where(np.isfinite(behind), behind, np.nan)))
+        errors = np.nan_to_num(self.errors[:, column], posinf=0.0)
+        near = values == values[first]
+        return list(near | (behind - behind[first] < 2 * np.hypot(errors, errors[first])))
+
+    @property
+    def tied(self) -> bool:
+        """Whether some column has several values that are best only as far as can be told."""
+        columns = range(len(self.keys))
+        return any(len({self.values[row, k] for row in np.flatnonzero(self.best(k))}) > 1 for k in columns)
 
 
 def read_rows(

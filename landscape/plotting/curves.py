@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.errors import unknown_name
+from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
-from landscape.plotting.field import LOSS, as_mapping, direction_label
+from landscape.plotting.field import as_mapping, direction_label
 from landscape.plotting.scale import plural, spans_decade
 from landscape.plotting.style import DASHES, KIND_NAMES, MARKERS, Style, styles
+from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -55,7 +56,7 @@ def line(
     log: bool | None = None,
     accuracy: bool = False,
     title: str = "Loss along one direction through the trained weights",
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw the loss along a direction, several lines overlaid.
 
@@ -65,19 +66,21 @@ def line(
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
         accuracy: Whether to add a panel with the accuracy.
         title: What is seen.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
 
     Returns:
         The figure; the trained weights (alpha = 0) are marked.
 
     Raises:
         ConfigError: The backend is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
-    named: dict[str, Any] = as_mapping(lines)
+    named: dict[str, Any] = as_mapping(lines, "Line")
     looks = styles(named)
     log = spans_decade(np.concatenate([np.ravel(one.loss) for one in named.values()])) if log is None else log
     x_label = direction_label("α", next(iter(named.values())).directions, 0)
+    if loss_name is None:
+        loss_name = loss_label(one.provenance for one in named.values())
     wanted = [("loss", loss_name + (", log scale" if log else ""), 1.0, log)]
     if accuracy:
         wanted.append(("accuracy", "accuracy (%)", 100.0, False))
@@ -108,7 +111,7 @@ def profile(
     backend: Backend = "plotly",
     log: bool | None = None,
     title: str = "How fast does the loss rise around the trained weights?",
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw the loss against the radius of a perturbation of the weights.
 
@@ -121,19 +124,21 @@ def profile(
         backend: "plotly" or "matplotlib".
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
         title: What is seen.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
 
     Returns:
         The figure; radius 0 is the unperturbed loss, bands are one standard error over the random directions.
 
     Raises:
         ConfigError: The backend is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
-    named: dict[str, Any] = as_mapping(profiles)
+    named: dict[str, Any] = as_mapping(profiles, "Profile")
     kinds: list[str] = list(dict.fromkeys(kind for one in named.values() for kind in one.kinds))
     values = np.concatenate([np.ravel(one.loss[kind]) for one in named.values() for kind in one.kinds])
     log = spans_decade(values) if log is None else log
+    if loss_name is None:
+        loss_name = loss_label(one.provenance for one in named.values())
     y_label = loss_name + (", log scale" if log else "")
     if len(named) == 1:
         name, only = next(iter(named.items()))
@@ -197,12 +202,20 @@ def training_curves(
 
     Raises:
         ConfigError: The backend or a metric is unknown.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
     for key in show:
         if key not in CURVES:
             raise unknown_name("metric", key, CURVES)
     named: dict[str, Any] = as_mapping(metrics)
+    for rows in named.values():
+        if not (isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)):
+            raise DataError(
+                "Training curves are drawn from rows of metrics.",
+                expected="run.metrics(), or label -> run.metrics()",
+                got=type(rows).__name__,
+                fix="plotting.training_curves(run.metrics()).",
+            )
     looks = styles(named)
     panels = []
     missing = 0

@@ -11,11 +11,10 @@ import numpy as np
 
 from landscape.errors import DataError, MismatchError
 from landscape.plotting.scale import Scale, common_scale, plural
+from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
     from landscape.surface.results import Surface
-
-LOSS = "loss (cross-entropy, nats)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +108,41 @@ def direction_label(symbol: str, directions: tuple[dict, ...], index: int) -> st
     return f"{symbol} ({unit})"
 
 
-def as_mapping(results: object) -> dict[str, Any]:
+_DRAWN_BY = {
+    "Surface": "contour or plotting.surface3d",
+    "Line": "line",
+    "Profile": "profile",
+    "SpectralDensity": "density",
+    "PerturbationView": "perturbation",
+}
+
+
+def as_mapping(results: object, kind: str | None = None) -> dict[str, Any]:
     """Take one result as a mapping with the empty label.
 
+    Args:
+        results: One result, or label -> result.
+        kind: The class that every result must be of; None takes anything.
+
+    Returns:
+        Label -> result.
+
     Raises:
-        DataError: The mapping is empty.
+        DataError: The mapping is empty, or a result is of another class.
     """
     found = {str(k): v for k, v in results.items()} if isinstance(results, Mapping) else {"": results}
     if not found:
         raise DataError("There is nothing to draw.", expected="at least one result", got="an empty mapping")
+    for one in found.values():
+        classes = [base.__name__ for base in type(one).__mro__]
+        if kind is not None and kind not in classes:
+            drawn = next((f"plotting.{_DRAWN_BY[name]} draws a {name}" for name in classes if name in _DRAWN_BY), None)
+            raise DataError(
+                f"This figure cannot show a {classes[0]}.",
+                expected=f"a {kind}, or label -> {kind}",
+                got=classes[0],
+                fix=f"{drawn or f'Pass a {kind}'}.",
+            )
     return found
 
 
@@ -127,7 +152,7 @@ def prepare(
     log: bool | None,
     clip: float | None,
     title: str | None,
-    loss_name: str,
+    loss_name: str | None,
     columns: int,
     bare_axes: bool,
 ) -> Fields:
@@ -137,13 +162,15 @@ def prepare(
         DataError: There is no surface.
         MismatchError: A surface's arrays do not fit together.
     """
-    named = as_mapping(surfaces)
+    named = as_mapping(surfaces, "Surface")
     for name, surface in named.items():
         _check(name, surface)
     scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
     fields = tuple(_field(name, surface, scale) for name, surface in named.items())
     first = next(iter(named.values()))
     many = len(fields) > 1
+    if loss_name is None:
+        loss_name = loss_label(surface.provenance for surface in named.values())
     default = (
         "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
     )

@@ -53,7 +53,7 @@ def surface3d(fields: Fields) -> go.Figure:
         where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         figure.add_trace(_sheet(field, fields), **where)
         if math.isfinite(field.center):
-            figure.add_trace(_center3d(field, legend=index == 0), **where)
+            figure.add_trace(_center3d(field, fields.scale.high, legend=index == 0), **where)
     figure.update_scenes(_scene(fields, small=columns > 1))
     figure.update_annotations(font={"size": 15})
     axis = {
@@ -107,18 +107,20 @@ def _sheet(field: Field, fields: Fields) -> go.Surface:
     )
 
 
-def _center3d(field: Field, *, legend: bool) -> go.Scatter3d:
+def _center3d(field: Field, top: float, *, legend: bool) -> go.Scatter3d:
+    """A pin: it stands on the surface and reaches up to where the sheet cannot hide it."""
     import plotly.graph_objects as go
 
     return go.Scatter3d(
-        x=[0.0],
-        y=[0.0],
-        z=[field.center],
-        mode="markers",
+        x=[0.0, 0.0],
+        y=[0.0, 0.0],
+        z=[field.center, max(field.center, top)],
+        mode="lines+markers",
+        line={"color": _CENTER, "width": 5},
         name=_CENTER_NAME,
         showlegend=legend,
         legendgroup="center",
-        marker={"size": 6, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
+        marker={"size": 7, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
         hovertemplate=f"{_CENTER_NAME}<extra>{field.name}</extra>",
     )
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
-from landscape.plotting.field import LOSS
 from landscape.plotting.frames import slider_figure
 from landscape.plotting.scale import spans_decade
 from landscape.plotting.style import KIND_NAMES, styles
@@ -31,6 +30,7 @@ class PerturbationView:
         index: Which radius is marked.
         selected: The label that is emphasized; None for all alike.
         notes: Kind -> what the radius is in the method's own terms, for example "ε = ‖δ‖₂ / √8"; or None.
+        loss_name: Name and unit of the loss.
     """
 
     radii: np.ndarray
@@ -39,6 +39,7 @@ class PerturbationView:
     index: int
     selected: str | None = None
     notes: Mapping[str, str] | None = None
+    loss_name: str = "loss"
 
     @property
     def labels(self) -> list[str]:
@@ -62,7 +63,7 @@ def perturbation(
     backend: Backend = "plotly",
     log: bool | None = None,
     title: str | None = None,
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
     caption: str | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw the loss against the radius, a panel for each kind, with the point at one radius marked.
@@ -72,7 +73,7 @@ def perturbation(
         backend: "plotly" or "matplotlib".
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
         title: What is seen; the marked radius by default.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; the view's by default.
         caption: Under the title; the marked losses in words by default.
 
     Returns:
@@ -89,7 +90,7 @@ def perturbation(
         Axes(
             series=tuple(_curves(view, kind, looks) + _points(view, kind, looks)),
             x_label="‖δ‖₂ (L2 norm over all weights)",
-            y_label=loss_name + (", log scale" if log else ""),
+            y_label=(view.loss_name if loss_name is None else loss_name) + (", log scale" if log else ""),
             title=KIND_NAMES.get(kind, kind) + (f"\n{note}" if (note := (view.notes or {}).get(kind)) else ""),
             log_y=log,
             y_range=limits,
@@ -182,7 +183,7 @@ def perturbation_frames(
     *,
     log: bool | None = None,
     title: str = "Move the weights and watch the true loss",
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
 ) -> go.Figure:
     """Draw a perturbation with plotly's own slider over the radii: it works in a static page, with no kernel.
 
@@ -190,7 +191,7 @@ def perturbation_frames(
         view: The curves; ``index`` is where the slider starts.
         log: As in :func:`perturbation`.
         title: What is seen.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; the view's by default.
 
     Returns:
         A plotly figure with one frame for each radius; every frame tells its losses in words under the title.

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 CAPTION_WIDTH = 125
+TITLE_WIDTH = 96
+TOOLBAR = 42
+"""Pixels above a title's base line that keep its letters below plotly's toolbar, which is 25 high, at the top right."""
 PAGE = 940
 """The width in pixels that texts are wrapped for; figures fill whatever width there is."""
 
@@ -32,10 +35,11 @@ def title_block(title: str, caption: str) -> tuple[str, int]:
     """Join a bold title and a wrapped caption; return the text and its height in pixels."""
     lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, CAPTION_WIDTH)]
     small = "<br>".join(escape(line, quote=False) for line in lines)
-    text = f"<b>{escape(title, quote=False)}</b>"
+    bold = textwrap.wrap(title, TITLE_WIDTH) or [""]
+    text = "<b>" + "<br>".join(escape(line, quote=False) for line in bold) + "</b>"
     if small:
         text += f'<br><span style="font-size:12.5px">{small}</span>'
-    return text, 30 + 22 * len(lines)
+    return text, 30 + 23 * (len(bold) - 1) + 22 * len(lines)
 
 
 def wrapped(text: str, columns: int) -> str:
@@ -87,7 +91,7 @@ def dress(
     """
     below = 60 + extra_bottom
     text, top = title_block(title, caption)
-    top += 26 + extra_top
+    top += TOOLBAR + extra_top
     figure.update_layout(
         template="none",
         title={
@@ -98,7 +102,7 @@ def dress(
             "y": 1,
             "yanchor": "top",
             "yref": "container",
-            "pad": {"t": 22, "l": 14},
+            "pad": {"t": TOOLBAR, "l": 14},
             "font": {"size": 17},
         },
         font={"size": 14, "color": INK, "family": "system-ui, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import unknown_name
-from landscape.plotting.field import LOSS, Fields, as_mapping, prepare
+from landscape.plotting.field import Fields, as_mapping, prepare
 from landscape.plotting.scale import Scale
 from landscape.plotting.style import INK, SEQUENTIAL, styles
 
@@ -25,7 +25,7 @@ def surface_slice(
     beta: float = 0.0,
     log: bool | None = None,
     clip: float | None = None,
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
 ) -> go.Figure:
     """Draw one surface as a contour, beside the loss of all surfaces along the line at one beta.
 
@@ -35,21 +35,21 @@ def surface_slice(
         beta: Where to cut; each surface is cut at its grid line nearest to it.
         log: As in :func:`landscape.plotting.contour`.
         clip: As in :func:`landscape.plotting.contour`.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
 
     Returns:
         A plotly figure with the same traces for every label and beta.
 
     Raises:
         ConfigError: ``label`` is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
     """
     from plotly.subplots import make_subplots
 
     from landscape.plotting.plotly_base import dress, legend_below
 
-    named: dict[str, Any] = as_mapping(surfaces)
+    named: dict[str, Any] = as_mapping(surfaces, "Surface")
     if label not in named:
         raise unknown_name("surface", label, named)
     fields = prepare(named, log=log, clip=clip, title=None, loss_name=loss_name, columns=1, bare_axes=False)

@@ -49,11 +49,11 @@ def density(
 
     Raises:
         ConfigError: The backend is unknown, or ``floor`` is not in (0, 1).
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
     """
     if not 0 < floor < 1:
         raise ConfigError("The floor is a fraction of the highest peak.", expected="0 < floor < 1", got=floor)
-    named: dict[str, Any] = as_mapping(spectra)
+    named: dict[str, Any] = as_mapping(spectra, "SpectralDensity")
     looks = styles(named)
     peak = max(float(np.nanmax(np.asarray(one.density, float), initial=0.0)) for one in named.values())
     bottom = floor * peak if log and peak > 0 else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from landscape.plotting.chart import Backend, check_backend
-from landscape.plotting.field import LOSS, prepare
+from landscape.plotting.field import prepare
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -22,7 +22,7 @@ def surface3d(
     log: bool | None = None,
     clip: float | None = None,
     title: str | None = None,
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
     columns: int = 3,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw one loss surface, or several side by side, in three dimensions.
@@ -36,7 +36,7 @@ def surface3d(
             largest is more than ten times the smallest.
         clip: Losses above this value are drawn at it, and counted in the caption. None draws all.
         title: What is seen; a plain sentence by default.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
         columns: Panels in a row.
 
     Returns:
@@ -44,7 +44,7 @@ def surface3d(
 
     Raises:
         ConfigError: The backend is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
 
     References:
@@ -68,7 +68,7 @@ def contour(
     log: bool | None = None,
     clip: float | None = None,
     title: str | None = None,
-    loss_name: str = LOSS,
+    loss_name: str | None = None,
     columns: int = 3,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw one loss surface, or several side by side, as contours with equal aspect.
@@ -81,7 +81,7 @@ def contour(
         log: As in :func:`surface3d`.
         clip: As in :func:`surface3d`.
         title: What is seen.
-        loss_name: Name and unit of the loss.
+        loss_name: Name and unit of the loss; by default what the results' provenance says.
         columns: Panels in a row.
 
     Returns:
@@ -89,7 +89,7 @@ def contour(
 
     Raises:
         ConfigError: The backend is unknown, or ``clip`` cannot be used.
-        DataError: There is nothing to draw.
+        DataError: There is nothing to draw, or it is no such result.
         MismatchError: A surface's loss does not fit its axes.
     """
     check_backend(backend)

@@ -17,6 +17,8 @@ def comparison_table(
 ) -> str:
     """Write the comparison as aligned plain text; the best value of each column has a star.
 
+    Values within two combined standard errors of the best are not told apart from it and have a star too.
+
     Args:
         rows: As in :func:`landscape.plotting.comparison.read_rows`.
         columns: Which numbers, in order; all by default.
@@ -52,7 +54,7 @@ def comparison_table(
     lines.insert(1, "  ".join("-" * width for width in widths))
     notes = []
     if any(any(data.best(column)) for column in range(len(data.metrics))):
-        notes.append("* best in its column")
+        notes.append("* best in its column" + ", or within 2 combined standard errors of the best" * data.tied)
     if any("±" in text for line in grid for text in line):
         notes.append("± 1 standard error")
     return "\n".join([line.rstrip() for line in lines] + (["; ".join(notes)] if notes else []))
@@ -75,7 +77,7 @@ def comparison_html(
     columns: Sequence[str] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     first: str = "optimizer",
-    caption: str = "Best value of each column in bold; ± 1 standard error.",
+    caption: str = "Best value of each column in bold, with those within 2 combined standard errors of it.",
 ) -> str:
     """Write the comparison as an HTML table with units in the headings and the best value of each column in bold.
 

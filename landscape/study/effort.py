@@ -1,17 +1,17 @@
-"""How much to compute: as fine as a time allows, found by timing this model on this machine."""
+"""How much to compute: as fine as a time allows on a nominal machine, from the work that this model takes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
 
 from landscape.config import require
 from landscape.objective import Objective
 
 _POINTS = (9, 11, 15, 21)
+_SPEED = 40e9  # FLOP/s that small networks reach on two CPU cores
+_BATCH = 256  # examples of one pass, Objective's default on a CPU
+_PASS = 3e-4  # seconds that a pass takes beside its FLOPs
+_COUNTED = 8  # examples of the batch whose FLOPs are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +43,21 @@ class Effort:
 
 
 def choose_effort(objective: Objective, *, examples: int | None = None, seconds: float = 30.0) -> Effort:
-    """Choose the finest sizes, up to those of :class:`Effort`, that fit into a time.
+    """Choose the finest sizes, up to those of :class:`Effort`, that fit into a time on a nominal machine.
 
-    One loss and one Hessian-vector product are timed. Half of the time goes to the surface, a fifth to the trace and
-    the rest to the spectrum. Where even the floors (9 points, 10 probes, 2 x 15 steps, and some 200 losses for the
-    profile and the LPF measure) do not fit, fewer examples are used, but at least 64; a large model may therefore take
-    longer.
+    Nothing is timed: the same work gives the same sizes on every machine and at every run, so results can be repeated.
+    The floating-point operations F of a gradient are counted on a few examples (6 per weight and example where they
+    cannot be counted). A loss is taken to cost F / 3 and one pass per 256 examples, a Hessian-vector product 3 F and
+    four such passes, at 40 GFLOP/s and 0.3 ms a pass, which is about what two CPU cores do with small networks.
+
+    Half of the time goes to the surface, a fifth to the trace and the rest to the spectrum. Where even the floors (9
+    points, 10 probes, 2 x 15 steps, and some 200 losses for the profile and the LPF measure) do not fit, fewer examples
+    are used, but at least 64; a large model may therefore take longer.
 
     Args:
         objective: The loss that will be analyzed, on all or on some of the examples.
         examples: How many examples there are; the objective's own by default.
-        seconds: Time for one network. Default 30: five networks in two and a half minutes.
+        seconds: Time for one network on a 2-core machine, about. Default 30: five networks in two and a half minutes.
 
     Returns:
         The sizes.
@@ -62,6 +66,7 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
         ConfigError: ``seconds`` is not positive.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Linear(2, 2)
         >>> objective = Objective(model, (torch.ones(4, 2), torch.zeros(4, dtype=torch.long)))
         >>> effort = choose_effort(objective, seconds=60)
@@ -70,12 +75,10 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
     """
     require(seconds > 0, "seconds", "above 0", seconds)
     total = objective.examples if examples is None else examples
-    vector = torch.ones(objective.size, device=objective.device, dtype=objective.dtype)
-    loss = _timed(lambda: objective.evaluate()) / objective.examples
-    product = _timed(lambda: objective.hvp(vector).sum().item()) / objective.examples
-    floor = (_POINTS[0] ** 2 + 200) * loss + 50 * product  # seconds per example
-    used = total if total * floor <= seconds else min(total, max(64, int(seconds / floor)))
-    loss, product = loss * used, product * used
+    gradient = _gradient_flops(objective)
+    whole = (_POINTS[0] ** 2 + 200) * _loss_seconds(gradient, total) + 50 * _product_seconds(gradient, total)
+    used = total if whole <= seconds else min(total, max(64, int(total * seconds / whole)))
+    loss, product = _loss_seconds(gradient, used), _product_seconds(gradient, used)
     steps = int(min(50, max(15, 0.3 * seconds / product / 4)))
     return Effort(
         examples=used,
@@ -87,9 +90,28 @@ def choose_effort(objective: Objective, *, examples: int | None = None, seconds:
     )
 
 
-def _timed(work: Callable[[], object]) -> float:
-    """Return the seconds of a second call; the first one pays for allocations."""
-    work()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def _gradient_flops(objective: Objective) -> float:
+    """Count the floating-point operations of a gradient, per example."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton, which an import of this package must not
+
+    inputs, targets = (part[:_COUNTED] for part in next(objective.batches()))
+    sample = Objective(objective.model, (inputs, targets), objective.loss_fn, device=objective.device)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            sample.gradient()
+        counted = counter.get_total_flops() / sample.examples
+    except Exception:  # whatever an unusual operation raises: the count is an aid, not the result
+        counted = 0.0
+    return counted or 6.0 * objective.size
+
+
+def _loss_seconds(gradient: float, examples: int) -> float:
+    return gradient / 3 * examples / _SPEED + _passes(examples)
+
+
+def _product_seconds(gradient: float, examples: int) -> float:
+    return 3 * gradient * examples / _SPEED + 4 * _passes(examples)
+
+
+def _passes(examples: int) -> float:
+    return _PASS * -(-examples // _BATCH)

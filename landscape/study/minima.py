@@ -92,6 +92,7 @@ class Minimum:
             "test_error_stderr": math.sqrt(error * (1 - error) / examples),
             "test_nll": last["test_nll"],
             "test_ece": last["test_ece"],
+            "train_loss": self.profile.base_loss,
             "top_eigenvalue": float(self.eigenpairs.values[0]),
             "trace": self.trace,
             "lpf": self.lpf,
@@ -149,7 +150,8 @@ def measure_minima(
 
     Args:
         runs: Label to finished run.
-        seconds: Time for each run, from which the effort is chosen; see :func:`choose_effort`.
+        seconds: About so many for each run on a 2-core machine, from which the effort is chosen without timing; see
+            :func:`choose_effort`.
         effort: The sizes themselves, in place of ``seconds``.
         extent: Half-width of every surface's plane, in filter norms.
         seed: Seed of planes, probes and perturbations.

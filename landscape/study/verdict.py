@@ -11,12 +11,53 @@ from landscape.curvature import Estimate
 _MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf_rise": "LPF rise"}
 
 
+_TOLD_APART = 2.0  # combined standard errors
+_RATIO, _GAP = 2.0, 0.1  # training losses differ much: by more than this factor, and by more than these nats
+
+
 def _number(value: Any) -> float:
     return value.value if isinstance(value, Estimate) else float(value)
 
 
+def _error(row: Mapping[str, Any], key: str) -> float:
+    value = row[key]
+    error = float(value.stderr if isinstance(value, Estimate) else row.get(f"{key}_stderr") or 0.0)
+    return error if math.isfinite(error) else 0.0
+
+
+def _lowest(rows: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, float]:
+    """Return the lowest value and those that are not told apart from it, in ascending order, by label."""
+    values = {label: _number(row[key]) for label, row in rows.items() if key in row}
+    order = sorted((label for label in values if math.isfinite(values[label])), key=lambda label: values[label])
+    if len(order) < 2:
+        return {}
+    first = order[0]
+    bars = {label: _TOLD_APART * math.hypot(_error(rows[first], key), _error(rows[label], key)) for label in order}
+    return {
+        label: values[label]
+        for label in order
+        if label == first or values[label] - values[first] < bars[label] or values[label] == values[first]
+    }
+
+
+def _are(best: Mapping[str, float], what: str, form: str) -> str:
+    """Say who is best: "SAM is flattest, 2", or "SAM and AMP are flattest, not told apart (2 and 3)"."""
+    labels, texts = list(best), [form.format(value) for value in best.values()]
+    if len(best) == 1:
+        return f"{labels[0]} is {what}, {texts[0]}"
+    return f"{_listed(labels)} are {what}, not told apart ({_listed(texts)})"
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
 def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -> list[str]:
     """Say for each measure of flatness which minimum is flattest, by how much, and whether flatness goes with error.
+
+    Minima whose values differ from the lowest by less than two combined standard errors are named together: they are
+    not told apart. Where the training losses differ much (by more than a factor of 2 and 0.1 nats), one more sentence
+    says so: a network that learned little is flat for that reason alone.
 
     Kendall's tau counts pairs: +1 where every flatter minimum has the lower test error, -1 where every one has the
     higher. With five networks the smallest two-sided p-value is 2/120, and |tau| below 0.8 is no evidence.
@@ -26,7 +67,8 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
         reference: The label that the others are compared with.
 
     Returns:
-        Sentences: for each measure the flattest minimum and its agreement with the test error; last the test error.
+        Sentences: for each measure the flattest minimum and its agreement with the test error; then the test error, and
+        the training losses where they differ much.
 
     Example:
         >>> rows = {"SGD": {"test_error": 0.1, "trace": 8.0}, "SAM": {"test_error": 0.05, "trace": 2.0}}
@@ -35,28 +77,35 @@ def flattest(rows: Mapping[str, Mapping[str, Any]], *, reference: str = "SGD") -
     """
     sentences = []
     for key, name in _MEASURES.items():
-        values = {label: _number(row[key]) for label, row in rows.items() if key in row}
-        finite = {label: value for label, value in values.items() if math.isfinite(value)}
-        if len(finite) < 2:
+        best = _lowest(rows, key)
+        if not best:
             continue
-        best = min(finite, key=lambda label: finite[label])
-        text = f"{name}: {best} is flattest, {finite[best]:.3g}"
-        if best != reference and finite.get(reference, -1.0) > 0 and finite[best] > 0:
-            text += f", {finite[reference] / finite[best]:.1f} times below {reference} ({finite[reference]:.3g})"
+        text = f"{name}: {_are(best, 'flattest', '{:.3g}')}"
+        least, other = next(iter(best.values())), _number(rows.get(reference, {}).get(key, math.nan))
+        if reference not in best and math.isfinite(other) and other > 0 and least > 0:
+            text += f", {other / least:.1f} times below {reference} ({other:.3g})"
         sentences += [text + ".", *_agreement(rows, key, name)]
-    errors = {label: float(row["test_error"]) for label, row in rows.items() if "test_error" in row}
-    if len(errors) > 1:
-        best = min(errors, key=lambda label: errors[label])
-        text = f"test error: {best} is lowest, {100 * errors[best]:.1f} %"
-        sentences.append(
-            text
-            + (
-                f" against {reference}'s {100 * errors[reference]:.1f} %."
-                if best != reference and reference in errors
-                else "."
-            )
-        )
-    return sentences
+    best = _lowest(rows, "test_error")
+    if best:
+        other = rows.get(reference, {}).get("test_error")
+        against = "" if reference in best or other is None else f" against {reference}'s {float(other):.1%}"
+        text = f"test error: {_are(best, 'lowest', '{:.1%}')}{against}."
+        sentences.append(text.replace("%", " %"))
+    return sentences + _unequal_fit(rows)
+
+
+def _unequal_fit(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    losses = {label: _number(row["train_loss"]) for label, row in rows.items() if "train_loss" in row}
+    losses = {label: loss for label, loss in losses.items() if math.isfinite(loss)}
+    if not losses:
+        return []
+    low, high = min(losses, key=lambda label: losses[label]), max(losses, key=lambda label: losses[label])
+    if losses[high] <= _RATIO * losses[low] or losses[high] - losses[low] <= _GAP:
+        return []
+    return [
+        f"training loss: from {losses[low]:.3g} ({low}) to {losses[high]:.3g} ({high}), so the networks do not fit "
+        "their data alike; one that learned little is flat for that reason alone."
+    ]
 
 
 def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str, name: str) -> list[str]:

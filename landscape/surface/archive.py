@@ -47,6 +47,17 @@ def frozen_array(name: str, value: Any, shape: tuple[int, ...], dtype: type = np
     return array
 
 
+def span(values: np.ndarray) -> str:
+    """Say between which finite values an array lies, for a result's repr.
+
+    Example:
+        >>> span(np.array([1.0, np.nan, 2.5])), span(np.array([np.nan]))
+        ('1 to 2.5', 'none finite')
+    """
+    finite = values[np.isfinite(values)]
+    return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
+
+
 def save_result(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], text: Any) -> None:
     """Write a result atomically, with a checksum.
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from landscape.errors import MismatchError
-from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.archive import frozen_array, load_result, save_result, span
 
 MISSING, DONE, NON_FINITE = 0, 1, 2
 """The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""
@@ -56,9 +56,16 @@ class Line:
         alphas = frozen_array("alphas", self.alphas, (-1,))
         _set(self, alphas=alphas, directions=tuple(self.directions), **_fields(self, alphas.shape))
 
+    def __repr__(self) -> str:
+        """One line: how many points, where, and their losses."""
+        return f"Line({len(self.alphas)} points, alpha {span(self.alphas)}, {_losses(self)})"
+
     @property
     def center_loss(self) -> float:
-        """The loss at alpha = 0: the model's own; NaN where the axis leaves 0 out, or where it is missing."""
+        """The loss at alpha = 0: the model's own; NaN where alpha = 0 is no point or is missing.
+
+        An even number of points, evenly spaced around 0, has no center.
+        """
         return _at(self.loss, self.alphas)
 
     @property
@@ -128,9 +135,17 @@ class Surface:
         fields = _fields(self, (len(alphas), len(betas)))
         _set(self, alphas=alphas, betas=betas, directions=tuple(self.directions), **fields)
 
+    def __repr__(self) -> str:
+        """One line: how many points, where, and their losses."""
+        shape = f"{len(self.alphas)}x{len(self.betas)} points"
+        return f"Surface({shape}, alpha {span(self.alphas)}, beta {span(self.betas)}, {_losses(self)})"
+
     @property
     def center_loss(self) -> float:
-        """The loss at alpha = beta = 0: the model's own; NaN where the grid leaves 0 out, or where it is missing."""
+        """The loss at alpha = beta = 0: the model's own; NaN where (0, 0) is no point or is missing.
+
+        An even number of points along an axis, evenly spaced around 0, has no center.
+        """
         return _at(self.loss, self.alphas, self.betas)
 
     @property
@@ -201,6 +216,13 @@ class Profile:
         )
         _set(self, kinds=tuple(self.kinds), radii=radii, loss=loss, stderr=stderr, base_loss=float(self.base_loss))
 
+    def __repr__(self) -> str:
+        """One line: which kinds, how far, and their losses."""
+        every = np.concatenate([np.zeros(0), *self.loss.values()])
+        finite = f"{np.isfinite(every).mean():.0%} finite" if every.size else "empty"
+        radii = f"{len(self.radii)} radii {span(self.radii)}"
+        return f"Profile({', '.join(self.kinds)}; {radii}, loss {self.base_loss:.4g} at 0, {span(every)}, {finite})"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile as one ``.npz`` file, atomically and with a checksum.
 
@@ -238,6 +260,13 @@ _FIELDS = ("loss", "accuracy", "status")
 def _fields(result: Line | Surface, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     dtypes = {"status": np.uint8}
     return {name: frozen_array(name, getattr(result, name), shape, dtypes.get(name, np.float64)) for name in _FIELDS}
+
+
+def _losses(result: Line | Surface) -> str:
+    done = result.status != MISSING
+    share = np.isfinite(result.loss[done]).mean() if done.any() else 0.0
+    computed = "" if done.all() else f", {done.mean():.0%} computed"
+    return f"loss {span(result.loss)}, {share:.0%} finite{computed}"
 
 
 def _at(values: np.ndarray, *axes: np.ndarray) -> float:

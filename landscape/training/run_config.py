@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from landscape.config import Config, require
-from landscape.errors import unknown_name
+from landscape.errors import ConfigError, unknown_name
 from landscape.optim.registry import OPTIMIZERS, parse_when
 
 _METHOD_FIELDS = ("rho", "adaptive", "epsilon", "inner_lr", "inner_iter", "ball", "std", "M", "inc")
@@ -142,13 +142,8 @@ class RunConfig(Config):
             value = getattr(self, name)
             if value is None:
                 continue
-            require(
-                name in spec.options,
-                name,
-                f"nothing: the optimizer {self.optimizer!r} does not read it",
-                value,
-                f"Leave {name} unset, or choose an optimizer that reads it.",
-            )
+            if name not in spec.options:
+                raise self._not_read(name, [other for other, its in OPTIMIZERS.items() if name in its.options])
             if isinstance(value, int | float) and not isinstance(value, bool):
                 least = 1 if name in ("inner_iter", "M") else 0
                 require(value >= least, name, f"at least {least}", value)
@@ -159,9 +154,18 @@ class RunConfig(Config):
                 known = [key for key in spec.options if key not in _METHOD_FIELDS]
                 raise unknown_name(f"option of {self.optimizer}", name, known)
         wraps = bool(spec.options)
-        require(wraps or self.when is None, "when", f"nothing: {self.optimizer} does not perturb", self.when)
+        wrapping = [name for name, its in OPTIMIZERS.items() if its.options]
+        for name in ("when", "base"):
+            if not wraps and getattr(self, name) is not None:
+                raise self._not_read(name, wrapping)
         parse_when(self.when or "always", self.epochs, 0)
-        require(wraps or self.base is None, "base", f"nothing: {self.optimizer} is a base optimizer itself", self.base)
+
+    def _not_read(self, name: str, readers: list[str]) -> ConfigError:
+        return ConfigError(
+            f"{self.optimizer} does not read {name}.",
+            got=f"{name}={getattr(self, name)!r}",
+            fix=f"Leave {name} unset, or choose one of: {', '.join(readers)}.",
+        )
 
     def _validate_names(self) -> None:
         if self.name is not None:

@@ -32,7 +32,7 @@ class SurfaceExplorer(Panel):
     """
 
     def __init__(self, surfaces: Mapping[str, Surface]) -> None:
-        self.surfaces: dict[str, Any] = as_mapping(surfaces)
+        self.surfaces: dict[str, Any] = as_mapping(surfaces, "Surface")
         betas = np.asarray(next(iter(self.surfaces.values())).betas, float)
         start = float(betas[np.argmin(np.abs(betas))])
         values = np.concatenate([np.ravel(one.loss) for one in self.surfaces.values()])
@@ -81,7 +81,7 @@ class SpectrumExplorer(Panel):
     """
 
     def __init__(self, spectra: Mapping[str, SpectralDensity]) -> None:
-        self.spectra: dict[str, Any] = as_mapping(spectra)
+        self.spectra: dict[str, Any] = as_mapping(spectra, "SpectralDensity")
         super().__init__(
             lambda **values: values,
             self._build,

@@ -12,6 +12,7 @@ from landscape.errors import DataError, MismatchError
 from landscape.objective import Evaluation, Objective
 from landscape.plotting import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.style import KIND_NAMES
+from landscape.plotting.units import loss_label
 from landscape.progress import progress_bar
 from landscape.surface import perturbation_direction
 from landscape.widgets.controls import Control, menu, slider
@@ -147,7 +148,13 @@ class PerturbationExplorer(Panel):
         index = int(np.argmin(np.abs(self.radii - radius)))
         notes = {kind: note for kind in loss if (note := self._own_terms(kind))}
         return PerturbationView(
-            radii=self.radii, loss=loss, accuracy=accuracy, index=index, selected=selected, notes=notes
+            radii=self.radii,
+            loss=loss,
+            accuracy=accuracy,
+            index=index,
+            selected=selected,
+            notes=notes,
+            loss_name=loss_label({"loss": judge.loss_name} for judge in self.judges.values()),
         )
 
     def tensors(self, label: str) -> int:

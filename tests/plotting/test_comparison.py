@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from landscape import plotting
+from landscape.curvature import Estimate
 from landscape.errors import ConfigError, DataError
 from landscape.plotting.comparison import read_rows
 
@@ -29,6 +30,19 @@ def test_text_table_is_aligned_and_marks_the_best(results):
     ends = [line.index(")", line.index("error")) for line in lines[:1]]
     assert all(line[ends[0] + 1 : ends[0] + 3].strip() == "" for line in lines[2:4])
     assert lines[-1] == "* best in its column; ± 1 standard error"
+
+
+def test_what_is_not_told_apart_from_the_best_is_marked_too(results):
+    rows = {**results.rows, "AMP": {"test_error": 0.049, "test_error_stderr": 0.002, "trace": Estimate(200.0, 20.0, 9)}}
+    data = read_rows(rows)
+    assert data.best(0) == [False, True, True]  # 0.3 % apart, 2 combined errors are 0.57 %
+    assert data.best(1) == [False, False, True]  # 100 apart, 2 combined errors are 72
+    text = plotting.comparison_table(rows)
+    assert "4.60 ± 0.20*" in text and "4.90 ± 0.20*" in text
+    assert (
+        text.splitlines()[-1]
+        == "* best in its column, or within 2 combined standard errors of the best; ± 1 standard error"
+    )
 
 
 def test_html_table_is_bold_at_the_best_and_escapes(results):

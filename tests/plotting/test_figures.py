@@ -109,6 +109,42 @@ def _damaged(surface):
     return replace(surface, loss=loss, status=status)
 
 
+LOSS_LABELS = {
+    "surface3d": lambda r: plotting.surface3d(r.surfaces).layout.coloraxis.colorbar.title.text,
+    "contour": lambda r: plotting.contour(r.surfaces).layout.coloraxis.colorbar.title.text,
+    "slice": lambda r: plotting.surface_slice(r.surfaces, label="SGD").layout.yaxis2.title.text,
+    "line": lambda r: plotting.line(r.lines).layout.yaxis.title.text,
+    "profile": lambda r: plotting.profile(r.profiles).layout.yaxis.title.text,
+    "surface3d in matplotlib": lambda r: plotting.surface3d(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
+    "contour in matplotlib": lambda r: plotting.contour(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
+}
+
+
+@pytest.mark.parametrize("name", LOSS_LABELS)
+@pytest.mark.parametrize(
+    ("losses", "label"),
+    [
+        (("cross_entropy", "CrossEntropyLoss"), "loss (cross-entropy, nats)"),
+        (("mse_loss", "mse_loss"), "loss (mse_loss)"),
+        (("mse_loss", "cross_entropy"), "loss"),
+        (("<lambda>", "<lambda>"), "loss"),
+        (("partial", "partial"), "loss"),
+        ((None, None), "loss"),
+    ],
+)
+def test_the_loss_axis_names_the_loss_that_was_measured(results, name, losses, label):
+    for many in (results.surfaces, results.lines, results.profiles):
+        for key, loss in zip(list(many), losses, strict=True):
+            many[key] = replace(many[key], provenance={"loss": loss} if loss else {})
+    assert " ".join(LOSS_LABELS[name](results).replace("<br>", " ").split()).removesuffix(", log scale") == label
+
+
+def test_a_profile_measured_on_other_data_names_that_loss(results):
+    measured = {"loss": "cross_entropy", "evaluated_on": {"loss": "mse_loss"}}
+    figure = plotting.profile(replace(results.profiles["SGD"], provenance=measured))
+    assert figure.layout.yaxis.title.text.startswith("loss (mse_loss)")
+
+
 def test_gaps_are_left_open_hatched_and_counted(results):
     figure = plotting.contour(_damaged(results.surfaces["SGD"]))
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
@@ -146,6 +182,26 @@ def test_center_is_marked_and_named(results):
         marks = [trace for trace in figure.data if trace.name == "trained weights (α = β = 0)"]
         assert len(marks) == 1
         assert (marks[0].x[0], marks[0].y[0]) == (0.0, 0.0)
+
+
+def test_the_center_stands_out_of_the_sheet_in_three_dimensions(results):
+    surface = results.surfaces["SGD"]
+    figure = plotting.surface3d(surface)
+    pin = next(trace for trace in figure.data if trace.name == "trained weights (α = β = 0)")
+    assert pin.z[0] == pytest.approx(np.log10(surface.center_loss))  # its foot is the loss there
+    assert pin.z[1] == pytest.approx(np.log10(surface.loss.max()))  # its top is above what hides the foot
+    assert "lines" in pin.mode and "markers" in pin.mode
+
+
+@pytest.mark.parametrize("words", [5, 40])
+def test_a_title_begins_below_the_toolbar_and_is_wrapped(results, words):
+    title = " ".join(["landscape"] * words)
+    figure = plotting.contour(results.surfaces, title=title)
+    assert figure.layout.title.pad.t >= 41  # the toolbar is 25 high, and letters reach up to 16 above it
+    bold = figure.layout.title.text.split("</b>")[0].removeprefix("<b>").split("<br>")
+    assert " ".join(bold) == title and max(map(len, bold)) <= 100
+    usual = plotting.contour(results.surfaces, title="short")
+    assert figure.layout.margin.t - usual.layout.margin.t == 23 * (len(bold) - 1)
 
 
 def test_hover_says_loss_and_accuracy(results):
@@ -238,6 +294,25 @@ def test_nothing_to_draw_is_refused():
         plotting.training_curves([{}], show=["test_eror"])
     with pytest.raises(ConfigError, match="floor"):
         plotting.density({}, floor=0)
+
+
+@pytest.mark.parametrize(
+    ("draw", "given", "fix"),
+    [
+        (plotting.contour, "spectra", r"a Surface.*Got: SpectralDensity.*plotting\.density draws a SpectralDensity"),
+        (plotting.surface3d, "lines", r"plotting\.line draws a Line"),
+        (plotting.line, "surfaces", r"plotting\.contour or plotting\.surface3d draws a Surface"),
+        (plotting.density, "profiles", r"plotting\.profile draws a Profile"),
+        (plotting.profile, "rows", r"a Profile.*Pass a Profile"),
+        (plotting.training_curves, "surfaces", r"training_curves\(run\.metrics\(\)\)"),
+    ],
+)
+def test_another_kind_of_result_is_refused_and_its_own_figure_is_named(results, draw, given, fix):
+    many = getattr(results, given)
+    with pytest.raises(DataError, match=fix):
+        draw(many)
+    with pytest.raises(DataError, match=fix):
+        draw(many["SGD"] if given != "rows" else [many])
 
 
 def test_clip_must_fit_the_scale(results):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
 
 from landscape.curvature import Estimate
+from landscape.datasets import load_dataset
 from landscape.errors import ConfigError
+from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.study import Effort, choose_effort, flattest, measure_minima, minima_configs
 from landscape.training import RunConfig, train
@@ -41,6 +44,7 @@ def test_the_numbers_are_those_of_the_runs(runs):
         row, last = minimum.row(), runs[label].metrics()[-1]
         assert minimum.objective.examples == 60
         assert row["test_error"] == last["test_error"]
+        assert row["train_loss"] == minimum.objective.evaluate().loss
         assert row["test_error_stderr"] == pytest.approx(math.sqrt(row["test_error"] * (1 - row["test_error"]) / 50))
         assert minimum.surface.loss.shape == (5, 5)
         assert minimum.surface.center_loss == minimum.objective.evaluate().loss
@@ -68,6 +72,46 @@ def test_effort_shrinks_with_time_and_keeps_its_floors():
         choose_effort(objective, seconds=0)
 
 
+class Dawdling(torch.nn.Linear):
+    """Takes a tenth of a second for a batch."""
+
+    def forward(self, inputs):
+        time.sleep(0.1)
+        return super().forward(inputs)
+
+
+def test_effort_depends_on_the_work_and_not_on_the_clock():
+    data = torch.ones(300, 3), torch.zeros(300, dtype=torch.long)
+    swift, slow = Objective(torch.nn.Linear(3, 2), data), Objective(Dawdling(3, 2), data, batch_size=100)
+    assert choose_effort(swift, seconds=2.0) == choose_effort(slow, seconds=2.0)
+    part = Objective(torch.nn.Linear(3, 2), tuple(tensor[:50] for tensor in data))
+    assert choose_effort(part, examples=300, seconds=0.1) == choose_effort(swift, seconds=0.1)
+
+
+def test_effort_of_the_tour_as_it_comes():
+    data = load_dataset("digits", split="train")
+    model = build_model("mlp", input_shape=data.input_shape, classes=data.classes)
+    chosen = choose_effort(Objective(model, data.subset(torch.arange(256))), examples=len(data), seconds=30.0)
+    assert chosen == Effort(examples=1000, points=21, trace_probes=100, density_probes=4, density_steps=50)
+
+
+def test_effort_where_operations_cannot_be_counted():
+    class Scaled(torch.nn.Module):
+        """Multiplies elementwise: no operation that is counted."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(4000))
+
+        def forward(self, inputs):
+            return inputs * self.scale
+
+    objective = Objective(Scaled(), (torch.ones(300, 4000), torch.zeros(300, 4000)), torch.nn.functional.mse_loss)
+    # 3 products of 6 FLOPs per weight and example at 40 GFLOP/s, and 4 passes of 0.3 ms for each of 2 batches
+    product = 3 * 6 * 4000 * 300 / 40e9 + 8 * 3e-4
+    assert choose_effort(objective, seconds=1.0).trace_probes == int(0.2 / product)
+
+
 def test_words_name_the_flattest_and_say_what_they_rest_on():
     rows = {
         "SGD": {"test_error": 0.3, "top_eigenvalue": 10.0, "trace": Estimate(30.0, 1.0, 5), "lpf_rise": float("nan")},
@@ -81,6 +125,30 @@ def test_words_name_the_flattest_and_say_what_they_rest_on():
     assert "Hessian trace against test error over these 3 networks: Kendall's tau -1.00." in text
     assert "LPF rise: SAM is flattest, 1." in text
     assert "test error: AMP is lowest, 10.0 % against SGD's 30.0 %." in text
+
+
+def test_minima_within_their_errors_are_not_told_apart():
+    rows = {
+        "SGD": {"test_error": 0.12, "test_error_stderr": 0.01, "trace": Estimate(90.0, 2.0, 5)},
+        "AMP": {"test_error": 0.11, "test_error_stderr": 0.01, "trace": Estimate(33.0, 1.0, 5)},
+        "LPF-SGD": {"test_error": 0.08, "test_error_stderr": 0.01, "trace": Estimate(30.0, 1.2, 5)},
+        "SAM": {"test_error": 0.30, "test_error_stderr": 0.01, "trace": Estimate(34.0, 1.0, 5)},
+    }
+    text = "\n".join(flattest(rows))  # combined: sqrt(1 + 1.44) = 1.56; 3 is less than 2 of them, 4 is more
+    assert "Hessian trace: LPF-SGD and AMP are flattest, not told apart (30 and 33), 3.0 times below SGD (90)." in text
+    assert "test error: LPF-SGD is lowest, 8.0 % against SGD's 12.0 %." in text
+    rows["SGD"]["test_error"] = 0.1
+    assert "test error: LPF-SGD and SGD are lowest, not told apart (8.0 % and 10.0 %)." in "\n".join(flattest(rows))
+    rows["SAM"]["trace"] = Estimate(30.5, math.nan, 1)
+    assert "LPF-SGD, SAM and AMP are flattest, not told apart (30, 30.5 and 33)" in "\n".join(flattest(rows))
+
+
+def test_an_unequal_fit_is_told():
+    rows = {"SGD": {"train_loss": 0.02, "trace": 50.0}, "ASAM": {"train_loss": 1.4, "trace": 2.0}}
+    said = flattest(rows)[-1]
+    assert said.startswith("training loss: from 0.02 (SGD) to 1.4 (ASAM)") and "learned little" in said
+    rows["ASAM"]["train_loss"] = 0.09  # three times as much of next to nothing
+    assert not any(sentence.startswith("training loss") for sentence in flattest(rows))
 
 
 def test_negative_radii_are_refused():

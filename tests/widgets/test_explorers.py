@@ -34,6 +34,17 @@ def test_the_shown_loss_is_that_of_the_moved_weights(objectives):
     assert "‖δ‖₂ = 0.5" in explorer.status.value
 
 
+def test_the_axis_names_the_loss_that_judges(objectives, tiny_problem):
+    assert PerturbationExplorer(objectives, radii=RADII).view().loss_name == "loss (cross-entropy, nats)"
+
+    def margin(outputs, targets):
+        return torch.nn.functional.multi_margin_loss(outputs, targets)
+
+    judges = {"SGD": Objective(tiny_problem.model, tiny_problem.data, margin)}
+    figure = PerturbationExplorer(objectives, radii=RADII, evaluate_on=judges).figure()
+    assert figure.layout.yaxis.title.text.startswith("loss (margin)")
+
+
 def test_a_perturbation_of_amp_has_the_norm_epsilon_times_root_of_tensors(objectives):
     explorer = PerturbationExplorer(objectives, radii=RADII)
     objective = objectives["SGD"]

@@ -1,0 +1,170 @@
+"""The commands that look at a run: its loss surface and its curvature."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from landscape.config import require
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+    from landscape.training.run import Run
+
+UNIT = "loss/weight^2"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SurfaceCommand:
+    """Slice the loss of a run along a random, filter-normalized plane; resumes where it was stopped."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    extent: float = 1.0
+    """Half-width of the plane, in filter norms."""
+    points: int = 21
+    """Points along each axis; odd, so that the center is one of them."""
+    seed: int = 0
+    """Seed of the plane's two directions."""
+    split: Literal["train", "test"] = "train"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    html: Path | None = None
+    """Where to write the picture; beside the arrays by default."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def run(self) -> int:
+        """Compute, save, draw."""
+        require(
+            self.points >= 1 and self.points % 2 == 1,
+            "--points",
+            "an odd number: the trained weights are at the center",
+            self.points,
+            f"Use --points {self.points + 1 if self.points > 0 else 21}.",
+        )
+        from landscape import plotting
+        from landscape.surface import evaluate_surface, random_plane
+
+        run, objective = _open(self.run_folder, self.split, self.limit)
+        plane = random_plane(objective, seed=self.seed)
+        settings = {"extent": self.extent, "points": self.points, "seed": self.seed, "split": self.split}
+        folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
+        surface = evaluate_surface(
+            objective,
+            plane,
+            extent=self.extent,
+            points=(self.points, self.points),
+            store=folder / "store",
+            progress=not self.quiet,
+        )
+        surface.save(folder / "surface.npz")
+        title = f"Loss surface of {_described(run, objective, self.split, self.limit)}"
+        page = _write_page(plotting.surface3d(surface, title=title), self.html or folder / "surface.html")
+        print(f"surface        {folder / 'surface.npz'}")
+        print(f"picture        {page}")
+        print(f"center loss    {surface.center_loss:.6f} nats")
+        print(f"highest loss   {surface.loss.max():.6f} nats")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurvatureCommand:
+    """Measure the Hessian of a run's loss: largest eigenvalues, trace, spectral density."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    top: int = 3
+    """How many of the largest eigenvalues."""
+    probes: int = 100
+    """Random probes of the trace."""
+    density_probes: int = 10
+    """Random probes of the spectral density; 0 leaves it out."""
+    steps: int = 50
+    """Lanczos steps per probe of the density."""
+    seed: int = 0
+    """Seed of all probes."""
+    split: Literal["train", "test"] = "train"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    html: Path | None = None
+    """Where to write the picture of the density; beside the arrays by default."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def run(self) -> int:
+        """Compute, save, draw, print."""
+        from landscape.curvature import Hessian
+        from landscape.storage import write_json
+
+        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1}.items():
+            flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
+            require(value >= least, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
+        run, objective = _open(self.run_folder, self.split, self.limit)
+        most = objective.size
+        require(self.top <= most, "--top", f"at most {most}, the number of weights", self.top, f"Use --top {most}.")
+        settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "html": None}
+        provenance = objective.provenance()
+        folder = run.path / "curvature" / _short_hash({**settings, **provenance})
+        hessian = Hessian(objective)
+        pairs = hessian.top(self.top, seed=self.seed)
+        pairs.save(folder / "eigenpairs.npz")
+        trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
+        trace.save(folder / "trace.npz")
+        write_json(folder / "provenance.json", {"settings": settings, **provenance})
+        page = self._density(hessian, folder, _described(run, objective, self.split, self.limit))
+        for k, (value, residual, good) in enumerate(
+            zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
+        ):
+            missed = "" if good else ", NOT converged"
+            print(f"eigenvalue {k:<3} {value:.6g} {UNIT} (absolute residual {residual:.1e}{missed})")
+        print(f"trace          {trace} {UNIT} (± one standard error, {self.probes} probes)")
+        if page is not None:
+            print(f"density        {folder / 'density.npz'}\npicture        {page}")
+        print(f"saved          {folder}")
+        return 0
+
+    def _density(self, hessian: Any, folder: Path, described: str) -> Path | None:
+        from landscape import plotting
+
+        if not self.density_probes:
+            return None
+        density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet)
+        density.save(folder / "density.npz")
+        figure = plotting.density(density, title=f"Hessian spectrum of {described}")
+        return _write_page(figure, self.html or folder / "density.html")
+
+
+def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Objective]:
+    from landscape.training.run import Run
+
+    run = Run.load(folder)
+    return run, run.objective(split, limit)
+
+
+def _described(run: Run, objective: Objective, split: str, limit: int | None) -> str:
+    """Say in a title what was looked at."""
+    config = run.config
+    data = config.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+    share = f"limit {limit}" if limit is not None else f"all {objective.examples}"
+    return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
+
+
+def _write_page(figure: Any, page: Path) -> Path:
+    from landscape.storage import write_text
+
+    write_text(page, figure.to_html(include_plotlyjs=True, config={"displaylogo": False}))
+    return page
+
+
+def _short_hash(values: dict[str, Any]) -> str:
+    from landscape.storage import sha256_bytes
+
+    plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}
+    return sha256_bytes(json.dumps(plain, sort_keys=True, default=str).encode())[:8]

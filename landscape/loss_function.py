@@ -1,0 +1,62 @@
+"""What may stand for the loss, and what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from landscape.errors import ConfigError, nearest
+
+LossFunction = Callable[[Any, Tensor], Tensor]
+
+
+def check_loss(loss_fn: Any) -> LossFunction:
+    """Refuse what cannot be averaged over examples.
+
+    Args:
+        loss_fn: Meant to be ``loss_fn(outputs, targets)``: the mean over the batch, or one loss per example (B,).
+
+    Returns:
+        The same loss.
+
+    Raises:
+        ConfigError: It cannot be called, or its attribute ``reduction`` is another one than "mean".
+
+    Example:
+        >>> import torch
+        >>> check_loss(torch.nn.functional.mse_loss).__name__
+        'mse_loss'
+    """
+    if not callable(loss_fn):
+        names = [name for name in dir(F) if name.endswith("_loss") or "entropy" in name]
+        close = nearest(loss_fn, names) if isinstance(loss_fn, str) else None
+        raise ConfigError(
+            "The loss is no function.",
+            expected="loss_fn(outputs, targets)",
+            got=repr(loss_fn),
+            fix=f"Pass the function itself, for example torch.nn.functional.{close or 'cross_entropy'}.",
+        )
+    reduction = getattr(loss_fn, "reduction", "mean")
+    if reduction != "mean":
+        name = type(loss_fn).__name__
+        raise ConfigError(
+            f"The loss {name} does not average over its batch: an objective is the mean over all examples.",
+            expected='reduction="mean"',
+            got=f"reduction={reduction!r}",
+            fix=f'Pass {name}(reduction="mean"), or a function that returns one loss per example, (B,).',
+        )
+    return loss_fn
+
+
+def loss_name(loss_fn: LossFunction) -> str:
+    """Return what a loss calls itself: its own name, or its class's.
+
+    Example:
+        >>> import torch
+        >>> loss_name(torch.nn.functional.cross_entropy), loss_name(torch.nn.CrossEntropyLoss())
+        ('cross_entropy', 'CrossEntropyLoss')
+    """
+    return getattr(loss_fn, "__name__", type(loss_fn).__name__)
