@@ -34,13 +34,13 @@ class RunConfig(Config):
         momentum: Momentum of SGD.
         nesterov: Nesterov momentum.
         weight_decay: L2 decay of the base optimizer.
-        rho: Radius of sam (default 0.05) and asam (default 0.5).
+        rho: Radius of asam (default 0.5), and of sam and its other relatives (default 0.05).
         adaptive: The form of sam: false, true, or "official".
         epsilon: Radius of amp's ball (default 0.5).
         inner_lr: Ascent step of amp (default 1).
         inner_iter: Ascent steps of amp (default 1).
         ball: amp's ball: "tensor" (default) or "global".
-        std: Noise level of lpfsgd (default 5e-4).
+        std: Noise level of lpfsgd (default 5e-4) and nso (default 0.01).
         M: Parts into which lpfsgd splits a batch, each with its own noise (default 1).
         inc: Final multiple of lpfsgd's std (default 1).
         epochs: Passes over the training data.
