@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from landscape.datasets.dataset import Dataset
+from landscape.description import checksum_tensors
 from landscape.errors import DataError
-from landscape.storage import sha256_arrays
 
 _FIX = "Pass a landscape Dataset, a pair (inputs, targets) of tensors, a torch Dataset, or a DataLoader."
 
@@ -28,6 +28,7 @@ class FixedData:
         batch_size: Examples per batch; the last one may be smaller.
         name: What the data calls itself.
         source_checksum: The checksum of the dataset it came from, or None.
+        normalization: Mean and standard deviation of each channel that a dataset was normalized with, or None.
     """
 
     inputs: Tensor
@@ -35,6 +36,7 @@ class FixedData:
     batch_size: int
     name: str
     source_checksum: str | None
+    normalization: dict[str, list[float]] | None = None
 
     @property
     def examples(self) -> int:
@@ -51,8 +53,7 @@ class FixedData:
         """Return a SHA-256 of the data."""
         if self.source_checksum is not None:
             return self.source_checksum
-        arrays = {"inputs": self.inputs.cpu().numpy(), "targets": self.targets.cpu().numpy()}
-        return sha256_arrays(arrays)
+        return checksum_tensors({"inputs": self.inputs, "targets": self.targets})
 
 
 def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size: int | None) -> FixedData:
@@ -76,9 +77,10 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         >>> [len(targets) for _, targets in data.batches()]
         [2, 1]
     """
-    name, checksum = type(data).__name__, None
+    name, checksum, normalization = type(data).__name__, None, None
     if isinstance(data, Dataset):
         name, checksum = f"{data.name}/{data.split}", data.checksum
+        normalization = {"mean": list(data.mean), "std": list(data.std)}
         held = data.to(device)
         inputs, targets = held.normalized(dtype=dtype), held.targets
     else:
@@ -90,7 +92,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         batch_size = 256 if device.type == "cpu" else 2048
     if batch_size < 1:
         raise DataError("The batch size is out of range.", expected="at least 1", got=batch_size)
-    return FixedData(inputs, targets, batch_size, name, checksum)
+    return FixedData(inputs, targets, batch_size, name, checksum, normalization)
 
 
 def _pair(data: Any) -> tuple[Tensor, Tensor]:

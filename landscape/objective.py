@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from landscape.description import checksum_callable, checksum_structure, checksum_tensors
 from landscape.errors import MismatchError, ModelError, NonDeterministicError
 from landscape.fixed_data import FixedData, fix_data
 from landscape.parameters import Layout
 from landscape.seeding import preserved_rng
-from landscape.storage import sha256_arrays
 
 LossFunction = Callable[[Any, Tensor], Tensor]
 
@@ -341,21 +341,23 @@ class Objective:
     def _fixed_checksum(self) -> str:
         """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return sha256_arrays({name: t.detach().cpu().numpy() for name, t in tensors if name not in self._moving})
+        return checksum_tensors({name: tensor for name, tensor in tensors if name not in self._moving})
 
     def provenance(self) -> dict[str, Any]:
         """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
-        weights = self.weights().cpu().numpy()
         return {
             "model": type(self.model).__name__,
+            "model_sha256": checksum_structure(self.model),
             "parameters": self.size,
             "layout": self.layout.fingerprint,
-            "weights_sha256": sha256_arrays({"weights": weights}),
+            "weights_sha256": checksum_tensors({"weights": self.weights()}),
             "fixed_sha256": self._fixed_checksum(),
             "data": self._data.name,
             "data_sha256": self._data.checksum(),
+            "normalization": self._data.normalization,
             "examples": self.examples,
             "loss": getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__),
+            "loss_sha256": checksum_callable(self.loss_fn),
             "batch_size": self.batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),

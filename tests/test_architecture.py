@@ -16,7 +16,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorte
 
 LAYERS = (
     ("errors",),
-    ("config", "storage", "seeding", "progress", "recipes"),
+    ("config", "storage", "seeding", "progress", "recipes", "description"),
     ("parameters", "models", "datasets"),
     ("objective", "fixed_data", "optim", "regularizers"),
     ("training", "surface", "curvature", "sharpness", "robustness"),

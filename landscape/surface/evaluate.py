@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.objective import Objective
@@ -19,9 +20,13 @@ from landscape.surface.directions import Direction
 from landscape.surface.engine import Collector, Field, PlainEngine
 from landscape.surface.planes import Plane
 from landscape.surface.results import Line, Surface
-from landscape.surface.store import PointStore
+from landscape.surface.store import Center, PointStore
 
 ENGINES = ("auto", "plain")
+_DECISIVE = (
+    "model", "model_sha256", "layout", "weights_sha256", "fixed_sha256", "data_sha256", "normalization", "examples",
+    "loss", "loss_sha256", "batch_size", "dtype",
+)  # fmt: skip
 Result = TypeVar("Result", Line, Surface)
 Store = str | os.PathLike[str] | None
 
@@ -177,7 +182,7 @@ class _Task:
     def run(self, store: Store, on_update: Callable[[Any], None] | None, progress: bool) -> Any:
         """Evaluate what is missing and build the result."""
         self.objective.check_deterministic()
-        opened = nullcontext(None) if store is None else PointStore(store, self._identity())
+        opened = nullcontext(None) if store is None else PointStore(store, self._identity(), self._center())
         with opened as points, preserved_rng():
             if points is not None:
                 self._resume(points)
@@ -212,13 +217,19 @@ class _Task:
 
     def _identity(self) -> dict[str, Any]:
         """Say all that decides the values; devices, threads and versions change the last bits only."""
-        names = ("layout", "weights_sha256", "fixed_sha256", "data_sha256", "examples", "loss", "batch_size", "dtype")
         return {
             "kind": self.kind.__name__,
-            **{name: self.provenance[name] for name in names},
+            **{name: self.provenance[name] for name in _DECISIVE},
             **{name: axis.tolist() for name, axis in self.axes.items()},
             "directions": [record["vector_sha256"] for record in self.records],
         }
+
+    def _center(self) -> Center:
+        """Evaluate the model itself: what no checksum shows (a loss object's state, a flag in a module) shows here."""
+        found = self.objective.evaluate()
+        surroundings = {name: self.provenance[name] for name in ("device", "threads", "versions")}
+        precision = torch.finfo(self.objective.dtype).eps
+        return Center(loss=found.loss, accuracy=found.accuracy, precision=precision, surroundings=surroundings)
 
 
 def check_direction(objective: Objective, direction: Direction) -> None:
