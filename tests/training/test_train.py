@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ import torch.nn.functional as F
 
 from landscape.errors import (
     ConfigError,
+    CorruptFileError,
     DataError,
     LockedError,
     MismatchError,
@@ -173,6 +177,123 @@ def test_a_damaged_newest_checkpoint_costs_one_epoch_only(tmp_path):
     with pytest.warns(UserWarning, match="step_00000010"):
         resumed = run(config, tmp_path / "cut")
     assert state(resumed) == state(whole)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_finished_run_without_its_last_weights_is_not_finished(tmp_path, damage):
+    config = tiny()
+    whole = state(run(config, tmp_path))
+    found = Run.load(tmp_path / config.folder_name)
+    _, path = found.checkpoints()[-1]
+    path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:200])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(CorruptFileError, match=r"of step 12, is damaged or missing"):
+            found.model()
+        found.model(8)  # named, it is what was asked for
+        again = run(config, tmp_path)
+    assert any("training goes on from step 8" in str(warning.message) for warning in seen)
+    assert state(again) == whole
+    assert again.model() is not None
+
+
+def test_an_interrupted_run_without_its_last_weights_warns(tmp_path):
+    config = tiny()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, stop=stop_after(6))
+    found = Run.load(tmp_path / config.folder_name)
+    found.checkpoints()[-1][1].unlink()
+    with pytest.warns(UserWarning, match="of step 6, is damaged or missing; that of step 4 is used"):
+        found.model()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    mine, other = run(tiny(), tmp_path), run(tiny(seed=5, epochs=4), tmp_path)
+    _, path = other.checkpoints()[-1]
+    copied = mine.path / "checkpoints" / path.name
+    copied.write_bytes(path.read_bytes())
+    for use in (mine.model, lambda: mine.model(16), lambda: run(tiny(), tmp_path)):
+        with pytest.raises(MismatchError, match="step_00000016.*belongs to another run"):
+            use()
+    copied.rename(copied.with_name("step_00000013.safetensors"))
+    with pytest.raises(CorruptFileError, match="another step's name"):
+        mine.model(13)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch):
+    module = sys.modules["landscape.training.train"]
+    config = tiny()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, stop=stop_after(6))
+    folder = tmp_path / config.folder_name
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    original = module.load_run_dataset
+
+    def changed(config, split, **options):
+        found = original(config, split, **options)
+        return found if split == "test" else dataclasses.replace(found, targets=found.targets.roll(1))
+
+    monkeypatch.setattr(module, "load_run_dataset", changed)
+    with pytest.raises(MismatchError, match="train data of digits has changed since the run .* began"):
+        run(config, tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    run(config, tmp_path, resume="never")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("status.json", "[]"),
+        ("status.json", "{}"),
+        ("status.json", '{"state": "finished", "config_hash": 5}'),
+        ("environment.json", "[]"),
+        ("environment.json", '{"data": {}}'),
+        ("environment.json", '{"data": {"classes": 0, "input_shape": []}, "data_sha256": {}}'),
+        ("metrics.jsonl", ""),
+        ("metrics.jsonl", None),
+        ("metrics.jsonl", '{"epoch": 1}\n'),
+    ],
+)
+def test_a_run_whose_files_were_edited(tmp_path, name, text):
+    found = run(tiny(epochs=1), tmp_path)
+    (found.path / name).unlink() if text is None else (found.path / name).write_text(text)
+    with pytest.raises(CorruptFileError, match=name):
+        again = Run.load(found.path)
+        again.model()
+        again.metrics()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_test_is_not_lost(tmp_path, monkeypatch, number):
+    loop = sys.modules["landscape.training.loop"]
+    original = loop.evaluate_classifier
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), number)
+        return original(*arguments, **options)
+
+    config = tiny(epochs=1)
+    monkeypatch.setattr(loop, "evaluate_classifier", interrupted)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        run(config, tmp_path)
+    monkeypatch.undo()
+    assert Run.load(tmp_path / config.folder_name).status == "interrupted"
+    assert state(run(config, tmp_path)) == state(run(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_the_callers_default_dtype_makes_no_difference(tmp_path, precision):
+    config = tiny(epochs=1, precision=precision)
+    expected = state(run(config, tmp_path / "a"))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = run(config, tmp_path / "b")
+        assert torch.get_default_dtype() == torch.float64
+        weight = next(found.model().parameters())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weight.dtype == (torch.float64 if precision == "float64" else torch.float32)
+    assert state(found) == expected
 
 
 def test_a_loss_that_explodes_stops_the_run_and_saves_no_nan(tmp_path):
