@@ -6,7 +6,7 @@ import copy
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape.description import checksum_callable, checksum_structure, checksum_tensors
-from landscape.errors import MismatchError, ModelError, NonDeterministicError
+from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
-from landscape.parameters import Layout
+from landscape.loss_checks import check_deterministic, check_loss, is_classification, sum_over_batch
+from landscape.parameters import Layout, unwrapped
 from landscape.seeding import preserved_rng
 
 LossFunction = Callable[[Any, Tensor], Tensor]
@@ -30,7 +31,8 @@ class Evaluation:
 
     Attributes:
         loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
-        accuracy: Fraction of right predictions in [0, 1]; NaN where targets are not class numbers.
+        accuracy: Fraction of right predictions in [0, 1]; NaN unless outputs are (N, K) with K of at least 2
+            and targets are whole numbers (N,).
         examples: How many examples the means are over.
     """
 
@@ -50,7 +52,8 @@ class Objective:
     Buffers always are the model's present ones.
 
     Args:
-        model: Any module; its trainable floating-point parameters are the weights that move, P of them.
+        model: Any module (of torch.compile or DataParallel, what is inside); its trainable floating-point parameters
+            are the weights that move, P of them.
         data: A :class:`landscape.datasets.Dataset`, a pair of tensors ``(inputs (N, ...), targets (N, ...))``, a torch
             ``Dataset`` or ``DataLoader`` of such pairs (read once, then fixed).
         loss_fn: ``loss_fn(outputs, targets)``: the mean over the batch as a 0-d tensor, or one loss per example (B,).
@@ -59,7 +62,8 @@ class Objective:
         device: Where to compute; the model's own device by default.
 
     Raises:
-        ModelError: The model has no trainable weights or cannot be copied.
+        ModelError: The model has no trainable weights or no values (meta device), or cannot be copied.
+        ConfigError: The loss is not a mean over examples, and there is more than one batch; or its shape is wrong.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
 
     Example:
@@ -81,17 +85,20 @@ class Objective:
         batch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.model = model
+        self.model = model = unwrapped(model)
         self.layout = Layout.of(model)
         self.loss_fn = loss_fn
         first = self.layout.parameters_of(model)[0]
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = first.dtype
-        self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
-        self.batch_size = self._data.batch_size
         self._moving = frozenset(self.layout.names)
-        self._flat, self._replica = self._make_replica(model)
+        with torch.inference_mode(False), torch.no_grad(), preserved_rng():
+            fixed = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
+            self._flat, self._replica = self._make_replica(model)
+            self._data: FixedData = replace(fixed, copies=check_loss(self._replica, loss_fn, fixed))
+        self.batch_size = fixed.batch_size
 
+    @torch.inference_mode(False)
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
         try:
             with preserved_rng():
@@ -207,15 +214,14 @@ class Objective:
             for inputs, targets in self.batches():
                 outputs = self._replica(inputs)
                 total += self._sum(outputs, targets).double()
-                if _is_classification(outputs, targets):
+                if is_classification(outputs, targets):
                     right += (outputs.argmax(1) == targets).sum()
                     labels += targets.numel()
             accuracy = right / labels if labels else torch.full_like(right, float("nan"))
             return total / self.examples, accuracy
 
     def _sum(self, outputs: Any, targets: Tensor) -> Tensor:
-        loss = self.loss_fn(outputs, targets)
-        return loss * len(targets) if loss.ndim == 0 else loss.sum()
+        return sum_over_batch(self.loss_fn(outputs, targets), targets)
 
     def outputs(self, weights: Tensor | None = None) -> Tensor:
         """Return the model's outputs for all examples.
@@ -255,8 +261,9 @@ class Objective:
             yield self._sum(outputs, targets) / self.examples
 
     def _leaf(self, weights: Tensor | None) -> Tensor:
-        point = self.weights() if weights is None else self.check_vector(weights)
-        return point.detach().clone().requires_grad_(True)
+        with torch.inference_mode(False):
+            point = self.weights() if weights is None else self.check_vector(weights)
+            return point.detach().clone().requires_grad_(True)
 
     def gradient(self, weights: Tensor | None = None) -> Tensor:
         """Compute the gradient of the mean loss.
@@ -271,8 +278,8 @@ class Objective:
             MismatchError: ``weights`` does not fit the model.
         """
         flat = self._leaf(weights)
-        total = torch.zeros_like(flat)
-        with torch.enable_grad(), preserved_rng():
+        with torch.inference_mode(False), torch.enable_grad(), preserved_rng():
+            total = torch.zeros_like(flat)
             for term in self.loss_terms(flat):
                 total += torch.autograd.grad(term, flat)[0]
         return total
@@ -291,10 +298,10 @@ class Objective:
             MismatchError: A vector does not fit the model.
         """
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
-        columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
         flat = self._leaf(weights)
-        total = torch.zeros_like(columns)
         with twice_differentiable():
+            columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
+            total = torch.zeros_like(columns)
             for term in self.loss_terms(flat):
                 gradient = torch.autograd.grad(term, flat, create_graph=True)[0]
                 for k in range(columns.shape[1]):
@@ -321,22 +328,14 @@ class Objective:
         return vector.to(device=self.device, dtype=self.dtype)
 
     def check_deterministic(self) -> None:
-        """Evaluate the first batch twice and compare.
+        """Evaluate the first batch twice, outputs and loss, and compare.
 
         Raises:
-            NonDeterministicError: The outputs differ: something in the model draws random numbers in evaluation mode.
+            NonDeterministicError: They differ: the model or the loss draws random numbers in evaluation mode.
         """
         self._load(None)
-        inputs, _ = next(self.batches())
         with torch.no_grad(), preserved_rng():
-            first, second = self._replica(inputs), self._replica(inputs)
-        if isinstance(first, Tensor) and not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
-            raise NonDeterministicError(
-                "The model gives two outputs for one input in evaluation mode.",
-                expected="a fixed function of the weights",
-                got=f"a largest difference of {float((first - second).abs().max()):.3g}",
-                fix="Use nn.Dropout (off in evaluation mode) rather than F.dropout(x), and no random layers.",
-            )
+            check_deterministic(self._replica, self.loss_fn, self._data)
 
     def _fixed_checksum(self) -> str:
         """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
@@ -371,7 +370,7 @@ def twice_differentiable() -> Iterator[None]:
     """Run a block with gradients on, generators protected, and attention in operations that have second derivatives."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.inference_mode(False), preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         yield
 
 
@@ -390,8 +389,3 @@ def hessian_product(gradient: Tensor, flat: Tensor, vector: Tensor) -> Tensor:
         return torch.zeros_like(flat)
     product = torch.autograd.grad(gradient, flat, grad_outputs=vector, retain_graph=True, allow_unused=True)[0]
     return torch.zeros_like(flat) if product is None else product
-
-
-def _is_classification(outputs: Any, targets: Tensor) -> bool:
-    whole = not (targets.is_floating_point() or targets.is_complex())
-    return whole and isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1

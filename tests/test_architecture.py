@@ -18,7 +18,7 @@ LAYERS = (
     ("errors",),
     ("config", "storage", "seeding", "progress", "recipes", "description"),
     ("parameters", "models", "datasets"),
-    ("objective", "fixed_data", "optim", "regularizers"),
+    ("objective", "fixed_data", "loss_checks", "optim", "regularizers"),
     ("training", "surface", "curvature", "sharpness", "robustness"),
     ("study", "translation"),
     ("plotting",),

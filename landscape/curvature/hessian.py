@@ -16,7 +16,6 @@ from landscape.curvature.operator import CurvatureOperator
 from landscape.errors import ConfigError, MismatchError, NonFiniteError
 from landscape.objective import Objective, hessian_product, twice_differentiable
 
-
 _TF32 = 2.0**-10  # the precision of convolutions and matrix products in float32 on CUDA, where they may be rounded
 
 
@@ -69,9 +68,9 @@ class Hessian(CurvatureOperator):
         objective.check_deterministic()
         self._checked = False
         self.objective = objective.snapshot()
-        self._flat = self.objective.weights().requires_grad_(True)
         budget = free_memory(objective.device) if memory is None else memory
         with twice_differentiable():
+            self._flat = self.objective.weights().requires_grad_(True)
             self._graphs = GradientGraphs(self.objective, self._flat, budget)
         self._check_finite()
 
@@ -133,9 +132,10 @@ class Hessian(CurvatureOperator):
                 expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
                 got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
             )
-        rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.contiguous()
-        total = torch.zeros_like(rows)
         with twice_differentiable():
+            rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.clone()
+            rows = rows.contiguous()
+            total = torch.zeros_like(rows)
             for gradient in self._graphs:
                 for row, product in zip(rows, total, strict=True):
                     product += hessian_product(gradient, self._flat, row)

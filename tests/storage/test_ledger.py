@@ -71,7 +71,7 @@ def test_a_tear_anywhere_costs_only_the_torn_row(path, written, more, cut):
 @given(written=st.lists(rows, min_size=1, max_size=3), place=st.integers(0), bit=st.integers(0, 7))
 @settings(max_examples=150)
 def test_a_flipped_bit_is_found_or_costs_the_last_row(path, written, place, bit):
-    """Only a flip that takes the last line's end away looks like a tear, which costs that row and gives no wrong one."""
+    """Only a flip of the very last byte looks like a tear, which costs that row and gives no wrong one."""
     path.unlink(missing_ok=True)
     ledger = ledger_of(path, written)
     content = bytearray(path.read_bytes())

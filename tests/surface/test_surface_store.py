@@ -27,7 +27,7 @@ class Loss:
     __name__ = "loss"
 
     def __init__(self, stop_at: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
-        self.calls, self.stop_at, self.error = 0, stop_at, error
+        self.calls, self.stop_at, self.error = -1000, stop_at, error
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         self.calls += 1
@@ -37,7 +37,7 @@ class Loss:
         return torch.where(mean > 1.13, torch.full_like(mean, float("nan")), mean)
 
 
-BESIDE = 1  # call of the loss with a store beside those of the points: the center, to compare
+BESIDE = 3  # calls of the loss with a store beside those of the points: two of one batch to compare, and the center
 
 
 def make(problem, loss: Loss, *, beside: int = BESIDE) -> Objective:
@@ -61,7 +61,7 @@ def same(a: Surface | Line, b: Surface | Line) -> bool:
 def test_resume_computes_exactly_the_missing_points(
     tiny_problem, tmp_path: Path, stop_at: int, error: type[BaseException]
 ) -> None:
-    whole = run(make(tiny_problem, Loss(), beside=0))
+    whole = run(make(tiny_problem, Loss(), beside=2))
     assert (whole.status == 2).any() and (whole.status == 1).any()
     with pytest.raises(error):
         run(make(tiny_problem, Loss(stop_at, error)), tmp_path / "s")
