@@ -164,12 +164,12 @@ class CurvatureCommand:
             arrays |= {"density_nodes": density.nodes, "density_weights": density.weights}
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name}
         path = run.path / "curvature" / f"{_short_hash({**settings, **provenance})}.npz"
-        save_arrays(path, arrays)
         for k, (value, residual, good) in enumerate(
             zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
         ):
             print(f"eigenvalue {k}   {value:.6g} (residual {residual:.1e}{'' if good else ', NOT converged'})")
         print(f"trace          {trace.value:.6g} +- {trace.stderr:.2g} (standard error, {self.probes} probes)")
+        save_arrays(path, arrays)
         print(f"saved          {path}")
         return 0
 

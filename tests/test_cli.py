@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from landscape.cli import main
+from landscape.errors import StorageError
 from landscape.training import Run, RunConfig
 
 SMALL = [
@@ -210,3 +211,16 @@ def test_where_torch_is_broken_the_command_says_so_and_doctor_runs(tmp_path, rai
     doctor = subprocess.run([*start, "doctor"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert doctor.returncode == 1, doctor.stderr
     assert any("torch" in line and "error" in line for line in doctor.stdout.splitlines())
+
+
+def test_curvature_prints_before_it_saves(capsys, trained, monkeypatch):
+    import landscape.storage as storage
+
+    def full(path, arrays):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(storage, "save_arrays", full)
+    words = ["curvature", trained, "--probes", "2", "--density-probes", "0", "--top", "1", "--quiet"]
+    code, out, err = call(capsys, *words)
+    assert code == 2 and "The disk is full" in err
+    assert "eigenvalue 1" in out and "trace" in out and "saved" not in out
