@@ -224,3 +224,17 @@ def test_curvature_prints_before_it_saves(capsys, trained, monkeypatch):
     code, out, err = call(capsys, *words)
     assert code == 2 and "The disk is full" in err
     assert "eigenvalue 1" in out and "trace" in out and "saved" not in out
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m landscape --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+@pytest.mark.parametrize(("extent", "code"), [("1e300", 2), ("1e37", 0)])
+def test_a_plane_beyond_all_numbers(capsys, trained, tmp_path, extent, code):
+    words = ["--extent", extent, "--points", "3", "--limit", "20", "--html", str(tmp_path / "a.html"), "--quiet"]
+    found, _, err = call(capsys, "surface", trained, *words)
+    assert found == code, err
+    assert "beyond what torch.float32 can hold" in err or not code

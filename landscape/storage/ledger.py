@@ -148,7 +148,7 @@ def append_line(path: str | os.PathLike[str], text: str) -> None:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.replace("\n", " ") + "\n")
     except OSError as error:
         raise StorageError(f"Could not append to {path}.", got=str(error), fix="Check space and rights.") from error

@@ -172,6 +172,7 @@ class _Task:
         for direction in directions:
             check_direction(objective, direction)
         self.kind, self.objective, self.directions, self.axes = kind, objective, directions, axes
+        _check_reach(objective, axes)
         self.shape = tuple(len(axis) for axis in axes.values())
         self.order = grid.evaluation_order(self.shape, order)
         self.field = Field(len(self.order))
@@ -245,6 +246,15 @@ def check_direction(objective: Objective, direction: Direction) -> None:
             expected=f"{layout.size} weights, layout {layout.fingerprint}",
             got=f"{direction.size} weights, layout {direction.layout or 'unknown'}",
             fix="Make the direction or plane from this objective.",
+        )
+
+
+def _check_reach(objective: Objective, axes: dict[str, np.ndarray]) -> None:
+    reach = max(float(np.abs(axis).max()) for axis in axes.values())
+    most = torch.finfo(objective.dtype).max
+    if reach > most:
+        raise ConfigError(
+            f"The extent is beyond what {objective.dtype} can hold.", expected=f"at most {most:.3g}", got=f"{reach:.3g}"
         )
 
 

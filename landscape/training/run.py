@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from landscape.config import is_whole
 from landscape.datasets import Dataset, load_dataset
-from landscape.errors import ConfigError, CorruptFileError, MismatchError, StorageError
+from landscape.errors import ConfigError, CorruptFileError, LandscapeError, MismatchError, StorageError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
@@ -30,6 +30,7 @@ from landscape.training.checkpoint import (
     load_checkpoint,
 )
 from landscape.training.environment import single_precision
+from landscape.training.feasible import not_built
 from landscape.training.run_config import RunConfig
 
 
@@ -47,7 +48,12 @@ def resolve_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = torch.device(device)
+    try:
+        found = torch.device(device)
+    except (RuntimeError, ValueError) as error:  # a number that no device can have
+        raise ConfigError(
+            f"There is no device {device[:40]!r}.", fix="Set device to 'auto', 'cpu' or 'cuda'."
+        ) from error
     if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
             f"The device {device!r} is not there.",
@@ -78,6 +84,7 @@ def load_run_dataset(config: RunConfig, split: str, *, data_root: str | os.PathL
             seed=config.data_seed,
             label_noise=config.label_noise if training else 0.0,
             noise_kind=config.noise_kind,
+            image_size=config.image_size,
         )
 
 
@@ -91,10 +98,14 @@ def build_run_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     Returns:
         The model.
     """
-    with seeded(config.seed, "model"), single_precision():
-        model = build_model(
-            config.model, **{"classes": dataset.classes, "input_shape": dataset.input_shape, **config.model_options}
-        )
+    options = {"classes": dataset.classes, "input_shape": dataset.input_shape, **config.model_options}
+    try:
+        with seeded(config.seed, "model"), single_precision():
+            model = build_model(config.model, **options)
+    except LandscapeError:
+        raise
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        raise not_built(config, error) from error
     return model.double() if config.precision == "float64" else model
 
 
@@ -109,6 +120,15 @@ class Run:
 
     path: Path
     config: RunConfig
+
+    def __post_init__(self) -> None:
+        """Check that the folder's name can be handed to every reader."""
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise StorageError(
+                f"The path {str(self.path)!r} is not valid UTF-8.", fix="Choose another root for the runs."
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:

@@ -14,6 +14,7 @@ from landscape.seeding import preserved_rng
 from landscape.storage import FolderLock, append_line, remove_stale_temporaries, write_json
 from landscape.training.checkpoint import StorageWarning, latest_checkpoint
 from landscape.training.environment import describe_environment, differences, single_precision
+from landscape.training.feasible import check_feasible
 from landscape.training.interrupts import Interrupts
 from landscape.training.loop import Trainer
 from landscape.training.run import Run, build_run_model, load_run_dataset, resolve_device
@@ -78,6 +79,7 @@ def train(
         train_data = load_run_dataset(config, "train", data_root=data_root)
         test_data = load_run_dataset(config, "test", data_root=data_root)
         model = build_run_model(config, train_data)
+        check_feasible(config, model, train_data)
         if exists and resume == "never":
             with FolderLock(run.path):
                 _move_aside(run.path)

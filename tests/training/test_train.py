@@ -11,9 +11,11 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from landscape.errors import (
     ConfigError,
@@ -388,3 +390,73 @@ def test_stopped_by_a_signal_and_started_again(tmp_path, how, uninterrupted):
     assert line[0] in again.stdout.splitlines()
     logs = [path.read_text() for path in tmp_path.glob("*/log.txt")]
     assert "resumed at step" in logs[0]
+
+
+IMPOSSIBLE = {
+    "too few classes": ({"model_options": {"classes": 3}}, ModelError, r"shape \(B, 10\).*shape \(B, 3\)"),
+    "another shape": ({"model_options": {"input_shape": [1, 4, 4]}}, ModelError, "cannot take the data"),
+    "too large": ({"model_options": {"hidden": [99999999999]}}, ModelError, "cannot be built"),
+    "a batch of one": ({"model_options": {"batch_norm": True}, "batch_size": 1}, ConfigError, "single example"),
+    "one example": ({"model_options": {"batch_norm": True}, "limit": 1}, ConfigError, "Raise batch_size or limit"),
+    "parts of one": ({"model_options": {"batch_norm": True}, "optimizer": "lpfsgd", "M": 31}, ConfigError, "M 31"),
+    "a wide margin": ({"crop_padding": 9999999}, ConfigError, "crop_padding is larger than the images"),
+    "a large square": ({"cutout": 9}, ConfigError, "cutout is larger than the images.*at most 8"),
+    "no such device": ({"device": "cuda:99999999999999999999"}, ConfigError, "There is no device"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path, case):
+    changes, error, message = IMPOSSIBLE[case]
+    with pytest.raises(error, match=message):
+        run(tiny(**changes), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 99999999999999999999},
+        {"crop_padding": 99999999999},
+        {"name": "x" * 300},
+        {"lr": 10**400},
+        {"optimizer": "adam", "nesterov": True},
+        {"optimizer": "sam", "base": "adamw", "nesterov": True},
+        {"milestones": (1, 2)},
+        {"image_size": 0},
+        {"device": "cuda:²", "epochs": 0},
+    ],
+)
+def test_settings_out_of_range_or_unread_are_refused(changes):
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))}|{[*changes][-1]}"):
+        tiny(**changes)
+
+
+def test_numbers_of_numpy_are_the_same_settings():
+    given = tiny(
+        seed=np.int64(3), lr=np.float32(0.5), epochs=np.int32(2), momentum=np.float64(0.5), flip=np.bool_(True)
+    )
+    assert given == tiny(seed=3, lr=0.5, epochs=2, momentum=0.5, flip=True)
+    assert given.hash == tiny(seed=3, lr=0.5, epochs=2, momentum=0.5, flip=True).hash
+    for wrong in ({"epochs": np.float64(2)}, {"flip": np.int64(1)}, {"seed": np.bool_(True)}):
+        with pytest.raises(ConfigError, match="wrong type"):
+            tiny(**wrong)
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="not valid UTF-8"):
+        run(tiny(), tmp_path / os.fsdecode(b"r\xff"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_several_sizes_are_resized_where_asked(tmp_path):
+    for split in ("train", "test"):
+        for name, side in (("a", 6), ("b", 9)):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for k in range(3):
+                Image.new("RGB", (side, side), (40 * k, 0, 0)).save(tmp_path / "d" / split / name / f"{k}.png")
+    config = tiny(dataset=f"folder:{tmp_path / 'd'}", limit=None, test_limit=None, epochs=1)
+    with pytest.raises(DataError, match="--image-size 32"):
+        run(config, tmp_path / "runs", data_root=tmp_path)
+    found = run(config.replace(image_size=8), tmp_path / "runs", data_root=tmp_path)
+    assert found.dataset().input_shape == (3, 8, 8)
