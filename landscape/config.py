@@ -10,14 +10,14 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from landscape.errors import ConfigError, unknown_name
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Tell whether a value is a whole number, Python's or NumPy's; true and false are none.
 
     Example:
@@ -27,7 +27,7 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a whole or floating-point number, Python's or NumPy's; true and false are none.
 
     Example:

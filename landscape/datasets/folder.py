@@ -74,8 +74,8 @@ def _list_split(folder: Path) -> tuple[tuple[str, ...], ImageFiles]:
 
 
 def _is_regular(entry: os.DirEntry[str]) -> bool:
-    """Tell whether it can be read to its end (a named pipe cannot); a link that leads nowhere is an error later."""
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    """Tell whether it can be read to its end (a named pipe cannot); folders and broken links are errors later."""
+    return entry.is_file() or entry.is_dir() or (entry.is_symlink() and not os.path.exists(entry.path))
 
 
 def _list_images(folder: Path) -> list[str]:
