@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,7 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: a package cannot be imported ({type(error).__name__}: {error}).", file=sys.stderr)
         print("`landscape doctor` says which, and what to do.", file=sys.stderr)
         return 2
-    return command(words)
+    try:
+        code = command(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `landscape --help | head`: whoever read has left, and nothing more can be said
+        os._exit(141)
+    return code
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -187,6 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         input, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
+            stream.reconfigure(errors="backslashreplace")
     try:
         commands: dict[str, Any] = dict(COMMANDS)
         if words[:1] == ["train"]:

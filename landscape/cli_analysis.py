@@ -12,6 +12,7 @@ import tyro
 from landscape.config import require
 
 if TYPE_CHECKING:
+    from landscape.curvature.results import Eigenpairs
     from landscape.objective import Objective
     from landscape.training.run import Run
 
@@ -114,17 +115,13 @@ class CurvatureCommand:
         folder = run.path / "curvature" / _short_hash({**settings, **provenance})
         hessian = Hessian(objective)
         pairs = hessian.top(self.top, seed=self.seed)
+        _print_pairs(pairs)  # each figure before it is saved: a full disk must not take it along
         pairs.save(folder / "eigenpairs.npz")
         trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
+        print(f"trace          {trace} {UNIT} (± one standard error, {self.probes} probes)")
         trace.save(folder / "trace.npz")
         write_json(folder / "provenance.json", {"settings": settings, **provenance})
         page = self._density(hessian, folder, _described(run, objective, self.split, self.limit))
-        for k, (value, residual, good) in enumerate(
-            zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1
-        ):
-            missed = "" if good else ", NOT converged"
-            print(f"eigenvalue {k:<3} {value:.6g} {UNIT} (absolute residual {residual:.1e}{missed})")
-        print(f"trace          {trace} {UNIT} (± one standard error, {self.probes} probes)")
         if page is not None:
             print(f"density        {folder / 'density.npz'}\npicture        {page}")
         print(f"saved          {folder}")
@@ -139,6 +136,12 @@ class CurvatureCommand:
         density.save(folder / "density.npz")
         figure = plotting.density(density, title=f"Hessian spectrum of {described}")
         return _write_page(figure, self.html or folder / "density.html")
+
+
+def _print_pairs(pairs: Eigenpairs) -> None:
+    for k, (value, residual, good) in enumerate(zip(pairs.values, pairs.residuals, pairs.converged, strict=True), 1):
+        missed = "" if good else ", NOT converged"
+        print(f"eigenvalue {k:<3} {value:.6g} {UNIT} (absolute residual {residual:.1e}{missed})")
 
 
 def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Objective]:

@@ -10,9 +10,31 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeGuard, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from landscape.errors import ConfigError, unknown_name
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Tell whether a value is a whole number, Python's or NumPy's; true and false are none.
+
+    Example:
+        >>> is_whole(np.int64(3)), is_whole(3.0), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a whole or floating-point number, Python's or NumPy's; true and false are none.
+
+    Example:
+        >>> is_number(np.float32(0.5)), is_number("0.5")
+        (True, False)
+    """
+    return is_whole(value) or isinstance(value, float | np.floating)
 
 
 def require(condition: bool, field: str, expected: str, got: object, fix: str | None = None) -> None:
@@ -52,8 +74,10 @@ def _convert(field: str, kind: Any, value: Any) -> Any:
         if not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
             raise _type_error(field, kind, value)
         return dict(value)
+    if isinstance(value, np.integer | np.floating | np.bool_):
+        value = value.item()
     if kind is float and type(value) in (int, float):
-        if not math.isfinite(value):
+        if not _finite(value):
             raise ConfigError(
                 f"{field} must be finite.", expected="a finite number", got=value, fix=f"Set {field} to a number."
             )
@@ -61,6 +85,13 @@ def _convert(field: str, kind: Any, value: Any) -> Any:
     if type(value) is kind:
         return value
     raise _type_error(field, kind, value)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of some hundred digits
+        return False
 
 
 def _convert_union(field: str, kind: Any, value: Any) -> Any:

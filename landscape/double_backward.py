@@ -16,7 +16,7 @@ def twice_differentiable() -> Iterator[None]:
     """Run a block with gradients on, generators protected, and attention in operations that have second derivatives."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.inference_mode(False), preserved_rng(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         yield
 
 

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from landscape.config import is_whole
 from landscape.datasets.dataset import Dataset
-from landscape.errors import DataError
-from landscape.storage import sha256_arrays
+from landscape.description import checksum_tensors
+from landscape.errors import DataError, ModelError
+from landscape.seeding import preserved_rng
 
 _FIX = "Pass a landscape Dataset, a pair (inputs, targets) of tensors, a torch Dataset, or a DataLoader."
 
@@ -28,6 +30,8 @@ class FixedData:
         batch_size: Examples per batch; the last one may be smaller.
         name: What the data calls itself.
         source_checksum: The checksum of the dataset it came from, or None.
+        normalization: Mean and standard deviation of each channel that a dataset was normalized with, or None.
+        copies: Whether batches are handed out as copies, for a model that works in place on its inputs.
     """
 
     inputs: Tensor
@@ -35,6 +39,8 @@ class FixedData:
     batch_size: int
     name: str
     source_checksum: str | None
+    normalization: dict[str, list[float]] | None = None
+    copies: bool = False
 
     @property
     def examples(self) -> int:
@@ -42,17 +48,29 @@ class FixedData:
         return len(self.targets)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets) views, in order."""
+        """Yield (inputs, targets) in order: views, or copies where :attr:`copies` says so.
+
+        Raises:
+            ModelError: Somebody wrote into a view, so the data is no longer what it was.
+        """
         for start in range(0, self.examples, self.batch_size):
-            stop = start + self.batch_size
-            yield self.inputs[start:stop], self.targets[start:stop]
+            batch = self.inputs[start : start + self.batch_size], self.targets[start : start + self.batch_size]
+            if self.copies:
+                yield batch[0].clone(), batch[1].clone()
+                continue
+            before = batch[0]._version, batch[1]._version
+            yield batch
+            if before != (batch[0]._version, batch[1]._version):
+                raise ModelError(
+                    "The model or the loss changed its inputs in place, in some batches only.",
+                    fix="Make its first operation one that returns a new tensor (inplace=False), and begin again.",
+                )
 
     def checksum(self) -> str:
         """Return a SHA-256 of the data."""
         if self.source_checksum is not None:
             return self.source_checksum
-        arrays = {"inputs": self.inputs.cpu().numpy(), "targets": self.targets.cpu().numpy()}
-        return sha256_arrays(arrays)
+        return checksum_tensors({"inputs": self.inputs, "targets": self.targets})
 
 
 def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size: int | None) -> FixedData:
@@ -76,21 +94,25 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         >>> [len(targets) for _, targets in data.batches()]
         [2, 1]
     """
-    name, checksum = type(data).__name__, None
+    name, checksum, normalization = type(data).__name__, None, None
     if isinstance(data, Dataset):
         name, checksum = f"{data.name}/{data.split}", data.checksum
+        normalization = {"mean": list(data.mean), "std": list(data.std)}
         held = data.to(device)
-        inputs, targets = held.normalized(dtype=dtype), held.targets
+        inputs, targets = held.normalized(dtype=dtype), held.targets.clone()
     else:
-        inputs, targets = _pair(data)
-        inputs = inputs.to(device=device, dtype=dtype if inputs.is_floating_point() else inputs.dtype)
-        targets = targets.to(device=device, dtype=dtype if targets.is_floating_point() else targets.dtype)
+        with preserved_rng():  # a loader draws a seed from the global generator, whether it shuffles or not
+            inputs, targets = _pair(data)
+        inputs, targets = (  # copies, so that what becomes of the caller's tensors makes no difference
+            part.detach().to(device=device, dtype=dtype if part.is_floating_point() else part.dtype, copy=True)
+            for part in (inputs, targets)
+        )
     _check(inputs, targets)
     if batch_size is None:
         batch_size = 256 if device.type == "cpu" else 2048
-    if batch_size < 1:
-        raise DataError("The batch size is out of range.", expected="at least 1", got=batch_size)
-    return FixedData(inputs, targets, batch_size, name, checksum)
+    if not is_whole(batch_size) or batch_size < 1:
+        raise DataError("The batch size is out of range.", expected="a whole number of at least 1", got=batch_size)
+    return FixedData(inputs, targets, int(batch_size), name, checksum, normalization)
 
 
 def _pair(data: Any) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +23,7 @@ def check_loss(loss_fn: Any) -> LossFunction:
         The same loss.
 
     Raises:
-        ConfigError: It cannot be called, or its attribute ``reduction`` is another one than "mean".
+        ConfigError: It cannot be called, or its attribute ``reduction`` is "sum".
 
     Example:
         >>> import torch
@@ -40,7 +40,7 @@ def check_loss(loss_fn: Any) -> LossFunction:
             fix=f"Pass the function itself, for example torch.nn.functional.{close or 'cross_entropy'}.",
         )
     reduction = getattr(loss_fn, "reduction", "mean")
-    if reduction != "mean":
+    if reduction == "sum":
         name = type(loss_fn).__name__
         raise ConfigError(
             f"The loss {name} does not average over its batch: an objective is the mean over all examples.",
@@ -48,7 +48,7 @@ def check_loss(loss_fn: Any) -> LossFunction:
             got=f"reduction={reduction!r}",
             fix=f'Pass {name}(reduction="mean"), or a function that returns one loss per example, (B,).',
         )
-    return loss_fn
+    return cast(LossFunction, loss_fn)
 
 
 def loss_name(loss_fn: LossFunction) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from landscape.description import checksum_callable, checksum_structure, checksum_tensors
 from landscape.double_backward import hessian_product, twice_differentiable
-from landscape.errors import MismatchError, ModelError, NonDeterministicError
+from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
+from landscape.loss_checks import check_deterministic, check_mean, is_classification, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, loss_name
-from landscape.parameters import Layout
+from landscape.parameters import Layout, unwrapped
 from landscape.seeding import preserved_rng
-from landscape.storage import sha256_arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Evaluation:
 
     Attributes:
         loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
-        accuracy: Fraction of right predictions in [0, 1]; NaN where targets are not class numbers.
+        accuracy: Fraction of right predictions in [0, 1]; NaN unless outputs are (N, K) with K of at least 2
+            and targets are whole numbers (N,).
         examples: How many examples the means are over.
     """
 
@@ -49,7 +51,8 @@ class Objective:
     Buffers always are the model's present ones.
 
     Args:
-        model: Any module; its trainable floating-point parameters are the weights that move, P of them.
+        model: Any module (of torch.compile or DataParallel, what is inside); its trainable floating-point parameters
+            are the weights that move, P of them.
         data: A :class:`landscape.datasets.Dataset`, a pair of tensors ``(inputs (N, ...), targets (N, ...))``, a torch
             ``Dataset`` or ``DataLoader`` of such pairs (read once, then fixed).
         loss_fn: ``loss_fn(outputs, targets)``: the mean over the batch as a 0-d tensor, or one loss per example (B,).
@@ -58,8 +61,9 @@ class Objective:
         device: Where to compute; the model's own device by default.
 
     Raises:
-        ConfigError: ``loss_fn`` cannot be called, or reduces a batch to something else than its mean.
-        ModelError: ``model`` is no module, has no trainable weights or cannot be copied.
+        ConfigError: ``loss_fn`` cannot be called; or it is not a mean over examples and there is more than one batch;
+            or its shape is wrong.
+        ModelError: ``model`` is no module, has no trainable weights or no values (meta device), or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
 
     Example:
@@ -90,16 +94,18 @@ class Objective:
                 if isinstance(data, nn.Module)
                 else "Objective(model, data).",
             )
-        self.model = model
+        self.model = model = unwrapped(model)
         self.layout = Layout.of(model)
         self.loss_fn = check_loss(loss_fn)
         first = self.layout.parameters_of(model)[0]
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = first.dtype
-        self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
-        self.batch_size = self._data.batch_size
         self._moving = frozenset(self.layout.names)
-        self._flat, self._replica = self._make_replica(model)
+        with torch.inference_mode(False), torch.no_grad(), preserved_rng():
+            fixed = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
+            self._flat, self._replica = self._make_replica(model)
+            self._data: FixedData = replace(fixed, copies=check_mean(self._replica, loss_fn, fixed))
+        self.batch_size = fixed.batch_size
 
     def __repr__(self) -> str:
         """One line: which model, its size, the data, and where it is computed."""
@@ -107,6 +113,7 @@ class Objective:
         what = f"{type(self.model).__name__}, P = {self.size}, {self.examples} examples of {self._data.name}"
         return f"Objective({what}, {self.loss_name}, {dtype}, {self.device})"
 
+    @torch.inference_mode(False)
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
         try:
             with preserved_rng():
@@ -227,15 +234,14 @@ class Objective:
             for inputs, targets in self.batches():
                 outputs = self._replica(inputs)
                 total += self._sum(outputs, targets).double()
-                if _is_classification(outputs, targets):
+                if is_classification(outputs, targets):
                     right += (outputs.argmax(1) == targets).sum()
                     labels += targets.numel()
             accuracy = right / labels if labels else torch.full_like(right, float("nan"))
             return total / self.examples, accuracy
 
     def _sum(self, outputs: Any, targets: Tensor) -> Tensor:
-        loss = self.loss_fn(outputs, targets)
-        return loss * len(targets) if loss.ndim == 0 else loss.sum()
+        return sum_over_batch(self.loss_fn(outputs, targets), targets)
 
     def outputs(self, weights: Tensor | None = None) -> Tensor:
         """Return the model's outputs for all examples.
@@ -275,8 +281,9 @@ class Objective:
             yield self._sum(outputs, targets) / self.examples
 
     def _leaf(self, weights: Tensor | None) -> Tensor:
-        point = self.weights() if weights is None else self.check_vector(weights)
-        return point.detach().clone().requires_grad_(True)
+        with torch.inference_mode(False):
+            point = self.weights() if weights is None else self.check_vector(weights)
+            return point.detach().clone().requires_grad_(True)
 
     def gradient(self, weights: Tensor | None = None) -> Tensor:
         """Compute the gradient of the mean loss.
@@ -291,8 +298,8 @@ class Objective:
             MismatchError: ``weights`` does not fit the model.
         """
         flat = self._leaf(weights)
-        total = torch.zeros_like(flat)
-        with torch.enable_grad(), preserved_rng():
+        with torch.inference_mode(False), torch.enable_grad(), preserved_rng():
+            total = torch.zeros_like(flat)
             for term in self.loss_terms(flat):
                 total += torch.autograd.grad(term, flat)[0]
         return total
@@ -311,10 +318,10 @@ class Objective:
             MismatchError: A vector does not fit the model.
         """
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
-        columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
         flat = self._leaf(weights)
-        total = torch.zeros_like(columns)
         with twice_differentiable():
+            columns = torch.stack([self.check_vector(column) for column in columns.unbind(1)], dim=1)
+            total = torch.zeros_like(columns)
             for term in self.loss_terms(flat):
                 gradient = torch.autograd.grad(term, flat, create_graph=True)[0]
                 for k in range(columns.shape[1]):
@@ -341,49 +348,38 @@ class Objective:
         return vector.to(device=self.device, dtype=self.dtype)
 
     def check_deterministic(self) -> None:
-        """Evaluate the first batch twice and compare.
+        """Evaluate the first batch twice, outputs and loss, and compare.
 
         Raises:
-            NonDeterministicError: The outputs differ: something in the model draws random numbers in evaluation mode.
+            NonDeterministicError: They differ: the model or the loss draws random numbers in evaluation mode.
         """
         self._load(None)
-        inputs, _ = next(self.batches())
         with torch.no_grad(), preserved_rng():
-            first, second = self._replica(inputs), self._replica(inputs)
-        if isinstance(first, Tensor) and not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
-            raise NonDeterministicError(
-                "The model gives two outputs for one input in evaluation mode.",
-                expected="a fixed function of the weights",
-                got=f"a largest difference of {float((first - second).abs().max()):.3g}",
-                fix="Use nn.Dropout (off in evaluation mode) rather than F.dropout(x), and no random layers.",
-            )
+            check_deterministic(self._replica, self.loss_fn, self._data)
 
     def _fixed_checksum(self) -> str:
         """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return sha256_arrays({name: t.detach().cpu().numpy() for name, t in tensors if name not in self._moving})
+        return checksum_tensors({name: tensor for name, tensor in tensors if name not in self._moving})
 
     def provenance(self) -> dict[str, Any]:
         """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
-        weights = self.weights().cpu().numpy()
         return {
             "model": type(self.model).__name__,
+            "model_sha256": checksum_structure(self.model),
             "parameters": self.size,
             "layout": self.layout.fingerprint,
-            "weights_sha256": sha256_arrays({"weights": weights}),
+            "weights_sha256": checksum_tensors({"weights": self.weights()}),
             "fixed_sha256": self._fixed_checksum(),
             "data": self._data.name,
             "data_sha256": self._data.checksum(),
+            "normalization": self._data.normalization,
             "examples": self.examples,
             "loss": self.loss_name,
+            "loss_sha256": checksum_callable(self.loss_fn),
             "batch_size": self.batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         }
-
-
-def _is_classification(outputs: Any, targets: Tensor) -> bool:
-    whole = not (targets.is_floating_point() or targets.is_complex())
-    return whole and isinstance(outputs, Tensor) and outputs.ndim == targets.ndim + 1

@@ -235,6 +235,34 @@ class Layout:
         return torch.cat(norms)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside ``torch.compile`` and DataParallel, whose weights are the same tensors.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        ModelError: Its weights have no values: they are on the meta device.
+
+    Example:
+        >>> inner = torch.nn.Linear(1, 1)
+        >>> unwrapped(torch.nn.DataParallel(inner)) is inner
+        True
+    """
+    while True:
+        parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
+        inner = model.module if isinstance(model, parallel) else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise ModelError(
+            f"{type(model).__name__} is on the meta device, so its weights have no values.",
+            fix="Call model.to_empty(device='cpu') and load its weights.",
+        )
+    return model
+
+
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
     """Run a block and put a model back bit for bit, also after an exception or Ctrl-C.

@@ -16,9 +16,9 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorte
 
 LAYERS = (
     ("errors",),
-    ("config", "storage", "seeding", "progress", "recipes"),
+    ("config", "storage", "seeding", "progress", "recipes", "description"),
     ("parameters", "models", "datasets"),
-    ("objective", "double_backward", "fixed_data", "loss_function", "optim", "regularizers"),
+    ("objective", "double_backward", "fixed_data", "loss_checks", "loss_function", "optim", "regularizers"),
     ("training", "surface", "curvature", "sharpness", "robustness"),
     ("study", "translation"),
     ("plotting",),
@@ -26,8 +26,8 @@ LAYERS = (
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
     ("cli", "cli_analysis"),
-    ("__main__",),
     ("",),  # landscape/__init__.py, which only passes names on
+    ("__main__",),
 )
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 RESULT_RANKS = range(RANKS["objective"], RANKS["plotting"])

@@ -16,6 +16,7 @@ import landscape
 from landscape.__main__ import main as start
 from landscape.cli import main
 from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
+from landscape.errors import StorageError
 from landscape.training import Run, RunConfig
 
 SMALL = [
@@ -300,3 +301,30 @@ def test_where_torch_is_broken_the_command_says_so_and_doctor_runs(tmp_path, rai
     doctor = subprocess.run([*start, "doctor"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert doctor.returncode == 1, doctor.stderr
     assert any("torch" in line and "error" in line for line in doctor.stdout.splitlines())
+
+
+def test_curvature_prints_before_it_saves(capsys, trained, monkeypatch):
+    import landscape.storage as storage
+
+    def full(path, arrays):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(storage, "save_arrays", full)
+    words = ["curvature", trained, "--probes", "2", "--density-probes", "0", "--top", "1", "--quiet"]
+    code, out, err = call(capsys, *words)
+    assert code == 2 and "The disk is full" in err
+    assert "eigenvalue 1" in out and "trace" in out and "saved" not in out
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m landscape --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+@pytest.mark.parametrize(("extent", "code"), [("1e300", 2), ("1e37", 0)])
+def test_a_plane_beyond_all_numbers(capsys, trained, tmp_path, extent, code):
+    words = ["--extent", extent, "--points", "3", "--limit", "20", "--html", str(tmp_path / "a.html"), "--quiet"]
+    found, _, err = call(capsys, "surface", trained, *words)
+    assert found == code, err
+    assert "beyond what torch.float32 can hold" in err or not code

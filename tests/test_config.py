@@ -77,7 +77,13 @@ def test_text_that_is_no_json_or_no_object():
 )
 def test_round_trip_keeps_value_and_hash(lr, epochs, rho, milestones, options):
     config = RunConfig(
-        optimizer="sam", lr=lr, epochs=epochs, rho=rho, milestones=tuple(milestones), model_options=options
+        optimizer="sam",
+        lr=lr,
+        epochs=epochs,
+        rho=rho,
+        milestones=tuple(milestones),
+        schedule="multistep" if milestones else "cosine",
+        model_options=options,
     )
     again = RunConfig.from_json(config.to_json())
     assert again == config

@@ -180,3 +180,28 @@ def test_a_slow_cell_an_unknown_kernel_and_a_dead_kernel_are_named(tmp_path):
     path = write(tmp_path / "b.ipynb", "import os; os._exit(1)")
     with pytest.raises(NotebookError, match="kernel died"):
         run_notebook(path, tmp_path / "out.ipynb", progress=False)
+
+
+def test_nothing_is_written_over_the_notebook_or_the_output(tmp_path, kernels_started):
+    path = write(tmp_path / "a.ipynb")
+    before = path.read_bytes()
+    link = tmp_path / "link.ipynb"
+    link.symlink_to(path)
+    for output, html, message in (
+        (tmp_path / "o.ipynb", path, "The page would replace the notebook"),
+        (tmp_path / "o.ipynb", link, "The page would replace the notebook"),
+        (tmp_path / "o.ipynb", tmp_path / "." / "o.ipynb", "The page would replace the output"),
+        (link, None, "The output would replace the notebook"),
+    ):
+        with pytest.raises(NotebookError, match=message):
+            run_notebook(path, output, html=html)
+    assert not kernels_started and path.read_bytes() == before and not (tmp_path / "o.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("methods", "(1)"), ("sizes", "(1)"), ("table", "{[]: 1}"), ("sizes", "[" * 9999)]
+)
+def test_values_that_look_like_literals_and_are_none(name, given):
+    known = parse_parameters('methods: tuple[str, ...] = ("sgd",)\nsizes = [1, 2]\ntable = {"a": 1}')
+    with pytest.raises(NotebookError, match="has another type"):
+        check_parameters({name: given}, known)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from landscape.config import is_number, is_whole
 from landscape.curvature.lanczos import Lanczos, random_signs
 from landscape.curvature.products import Products
 from landscape.curvature.results import SpectralDensity
@@ -37,9 +38,9 @@ def spectral_density(
     """
     start = time.perf_counter()
     for name, value in (("probes", probes), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value) or value < 1:
             raise ConfigError(f"{name} is out of range.", expected="a positive integer", got=repr(value))
-    if sigma is not None and not (math.isfinite(sigma) and sigma > 0):
+    if sigma is not None and not (is_number(sigma) and math.isfinite(sigma) and sigma > 0):
         raise ConfigError("sigma is out of range.", expected="a positive number", got=repr(sigma))
     points = _check_grid(grid)
     count = min(steps, operator.size)
@@ -47,7 +48,7 @@ def spectral_density(
         pairs = [_quadrature(operator, count, seed, probe, bar) for probe in range(probes)]
     nodes, weights = (np.stack(part) for part in zip(*pairs, strict=True))
     width = _default_sigma(nodes) if sigma is None else float(sigma)
-    if isinstance(points, int):
+    if not isinstance(points, np.ndarray):
         points = np.linspace(nodes.min() - 5 * width, nodes.max() + 5 * width, points)
     curves = np.stack([smooth(points, *pair, width) for pair in zip(nodes, weights, strict=True)])
     unknown = np.full(len(points), np.nan)
@@ -104,8 +105,8 @@ def _default_sigma(nodes: np.ndarray) -> float:
 
 
 def _check_grid(grid: int | np.ndarray) -> int | np.ndarray:
-    if isinstance(grid, int) and not isinstance(grid, bool) and grid >= 2:
-        return grid
+    if is_whole(grid) and grid >= 2:
+        return int(grid)
     values = np.asarray(grid, dtype=np.float64) if isinstance(grid, np.ndarray | list | tuple) else np.empty(0)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ConfigError("grid is out of range.", expected="a number of points, or the points (G,)", got=repr(grid))

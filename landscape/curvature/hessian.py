@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,10 +11,17 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.graph import GradientGraphs, free_memory
+from landscape.curvature.lanczos import random_normal
 from landscape.curvature.operator import CurvatureOperator
 from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import ConfigError, MismatchError, NonFiniteError
 from landscape.objective import Objective
+
+_TF32 = 2.0**-10  # the precision of convolutions and matrix products in float32 on CUDA, where they may be rounded
+
+
+class SymmetryWarning(UserWarning):
+    """A matrix of second derivatives is not symmetric, so at least one of its parts is wrong."""
 
 
 class Hessian(CurvatureOperator):
@@ -24,6 +33,9 @@ class Hessian(CurvatureOperator):
     It is frozen: later changes of the model pass it by. The graphs of all batches are kept between products where they
     fit into memory, and built again for each product where not; both give the same matrix.
 
+    Products are computed in the weights' dtype. Two or three digits, as float16 and bfloat16 have, are too few for
+    eigenvalues, which are then marked as not converged: use ``model.float()``.
+
     Args:
         objective: Whose loss. Its model is not changed.
         memory: Bytes that kept graphs may take; 0 keeps none. By default half of what is free on a CUDA device; on a
@@ -33,6 +45,10 @@ class Hessian(CurvatureOperator):
         NonDeterministicError: The model draws random numbers in evaluation mode.
         NonFiniteError: The loss or its gradient is NaN or infinite at these weights.
         ConfigError: ``memory`` is negative.
+
+    Warns:
+        SymmetryWarning: At the first product, where ``u.Hv`` and ``v.Hu`` of two random vectors differ by more than
+            rounding.
 
     Example:
         >>> model = torch.nn.Linear(2, 1, bias=False).double()
@@ -51,10 +67,11 @@ class Hessian(CurvatureOperator):
         if memory is not None and memory < 0:
             raise ConfigError("memory is out of range.", expected="bytes, not negative", got=memory)
         objective.check_deterministic()
+        self._checked = False
         self.objective = objective.snapshot()
-        self._flat = self.objective.weights().requires_grad_(True)
         budget = free_memory(objective.device) if memory is None else memory
         with twice_differentiable():
+            self._flat = self.objective.weights().requires_grad_(True)
             self._graphs = GradientGraphs(self.objective, self._flat, budget)
         self._check_finite()
 
@@ -110,19 +127,48 @@ class Hessian(CurvatureOperator):
         Raises:
             MismatchError: The shape is another one.
         """
+        self._check_symmetry()
+        return self._product(vector)
+
+    def _product(self, vector: Tensor) -> Tensor:
         if not isinstance(vector, Tensor) or vector.ndim not in (1, 2) or len(vector) != self.size:
             raise MismatchError(
                 "The Hessian cannot be multiplied with this.",
                 expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
                 got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
             )
-        rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.contiguous()
-        total = torch.zeros_like(rows)
         with twice_differentiable():
+            rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.clone()
+            rows = rows.contiguous()
+            total = torch.zeros_like(rows)
             for gradient in self._graphs:
                 for row, product in zip(rows, total, strict=True):
                     product += hessian_product(gradient, self._flat, row)
         return total.T.reshape(vector.shape)
+
+    def _check_symmetry(self) -> None:
+        """Compare ``u.Hv`` with ``v.Hu`` once: an operation with a wrong second derivative makes them differ."""
+        if self._checked:
+            return
+        self._checked = True
+        u, v = (random_normal(self, 0, "symmetry", which) for which in ("u", "v"))
+        images = self._product(torch.stack([u, v], dim=1)).double()
+        crossed = torch.stack([u.double() @ images[:, 1], v.double() @ images[:, 0], torch.linalg.vector_norm(images)])
+        one, other, size = crossed.tolist()
+        if abs(one - other) > self._asymmetry() * size:
+            warnings.warn(
+                f"The Hessian is not symmetric: u.Hv = {one:.4g} and v.Hu = {other:.4g}. An operation of the model or "
+                "the loss has a wrong second derivative; what is computed from it is wrong too. Known: "
+                "torch.nn.utils.parametrizations.weight_norm (remove it with remove_parametrizations).",
+                SymmetryWarning,
+                stacklevel=3,
+            )
+
+    def _asymmetry(self) -> float:
+        """Bound what rounding makes of ``u.Hv - v.Hu`` relative to ``||Hu, Hv||``: some hundred times what is seen."""
+        rounded = self.device.type == "cuda" and self.dtype == torch.float32
+        precision = _TF32 if rounded else torch.finfo(self.dtype).eps
+        return max(10 * precision, math.sqrt(precision) / 3)
 
     def provenance(self) -> dict[str, Any]:
         """Say what this is the Hessian of; plain JSON values."""

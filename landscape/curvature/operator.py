@@ -58,7 +58,8 @@ class CurvatureOperator(ABC):
         Args:
             k: How many, at most P.
             tol: Relative residual at which a pair counts as converged. An error of 1e-3 in the residual is one of about
-                1e-6 in the eigenvalue where it is well separated. Beside an eigenvalue of 0, rounding is the limit.
+                1e-6 in the eigenvalue where it is well separated. Beside an eigenvalue of 0, rounding is the limit, but
+                never more than ``tol`` times the norm of H. Needs float32 or float64.
             which: "LA" the largest, "SA" the smallest, "LM" the largest in size.
             max_matvecs: Products to stop after; by default ``max(200, 20 k)``. Each keeps one vector (P,) in memory.
             seed: Names the start vector.

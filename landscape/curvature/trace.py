@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.config import is_whole
 from landscape.curvature.lanczos import random_signs
 from landscape.curvature.products import Products
 from landscape.curvature.results import Estimate
@@ -26,7 +27,7 @@ def trace_estimate(operator: Products, *, probes: int, method: str, seed: int, p
     if method not in METHODS:
         raise unknown_name("trace method", method, METHODS)
     least = 3 if method == "hutch++" else 1
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < least:
+    if not is_whole(probes) or probes < least:
         raise ConfigError(
             "The number of probes is out of range.", expected=f"an integer of at least {least}", got=repr(probes)
         )

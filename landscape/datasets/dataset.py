@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 
 from landscape.datasets.statistics import channel_statistics
+from landscape.description import checksum_tensors
 from landscape.errors import DataError
-from landscape.storage import sha256_arrays
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +100,7 @@ class Dataset:
     @cached_property
     def checksum(self) -> str:
         """SHA-256, in hexadecimal, over the inputs and the targets that are held; computed when first asked for."""
-        return sha256_arrays({"inputs": self.inputs.cpu().numpy(), "targets": self.targets.cpu().numpy()})
+        return checksum_tensors({"inputs": self.inputs, "targets": self.targets})
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the same set on another device, itself where it is there already.

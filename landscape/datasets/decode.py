@@ -85,7 +85,7 @@ def _checked(path: str, size: tuple[int, int], resize: bool) -> np.ndarray:
             f"The images do not all have one size: {path}.",
             expected=f"{size[0]}x{size[1]} pixels (height x width), like the first training image",
             got=f"{pixels.shape[0]}x{pixels.shape[1]}",
-            fix="Give image_size=32, say, to have all of them resized.",
+            fix="Give image_size=32, say, to have all of them resized (--image-size 32 of `landscape train`).",
         )
     return pixels
 

@@ -30,7 +30,11 @@ def folder_source(path: str, request: Request) -> Source:
         DataError: A folder is missing, a class is empty, or the two splits have different classes.
     """
     base = Path(path).expanduser()
-    if not base.is_dir():
+    try:
+        there = base.is_dir()
+    except (OSError, ValueError):  # a name that the file system cannot hold
+        there = False
+    if not there:
         raise DataError(f"There is no folder {base}.", expected=_LAYOUT, fix="Check the path behind 'folder:'.")
     class_names, training = _list_split(base / "train")
     chosen = training
@@ -69,12 +73,17 @@ def _list_split(folder: Path) -> tuple[tuple[str, ...], ImageFiles]:
     return names, ImageFiles(paths=paths, labels=np.repeat(np.arange(len(names)), counts))
 
 
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    """Tell whether it can be read to its end (a named pipe cannot); folders and broken links are errors later."""
+    return entry.is_file() or entry.is_dir() or (entry.is_symlink() and not os.path.exists(entry.path))
+
+
 def _list_images(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         images = sorted(
             entry.path
             for entry in entries
-            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
+            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and _is_regular(entry)
         )
     if not images:
         raise DataError(

@@ -192,7 +192,7 @@ def _convert(value: Any, parameter: Parameter) -> Any:
         for kind in parameter.kinds:
             try:
                 return _PARSERS[kind](value, parameter)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
                 continue
     raise NotebookError(
         f"The notebook parameter {parameter.name!r} has another type.",

@@ -132,8 +132,7 @@ def run_notebook(
     path, output = Path(path), Path(output)
     notebook = read_notebook(path)
     values = check_parameters(parameters or {}, parameters_of(notebook, str(path)))
-    if output.exists() and output.samefile(path):
-        raise NotebookError("The output would replace the notebook.", got=str(output), fix="Give another output.")
+    _check_places(path, output, None if html is None else Path(html))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="landscape-notebook-") as folder:
         scratch = Path(folder) / "notebook.ipynb"
@@ -149,6 +148,16 @@ def run_notebook(
     return NotebookResult(
         path=output, html=page, seconds=time.perf_counter() - started, parameters=values, stderr=written, notebook=done
     )
+
+
+def _check_places(path: Path, output: Path, html: Path | None) -> None:
+    """Refuse to write one file over another."""
+    places = [("The output", output, "the notebook", path)]
+    if html is not None:
+        places += [("The page", html, "the notebook", path), ("The page", html, "the output", output)]
+    for what, new, which, old in places:
+        if new.resolve() == old.resolve() or (new.exists() and old.exists() and new.samefile(old)):
+            raise NotebookError(f"{what} would replace {which}.", got=str(new), fix="Give another place.")
 
 
 def _execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -9,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CorruptFileError, StorageError
-from landscape.storage.files import sync_folder, write_text
+from landscape.storage.files import sync_folder, write_bytes
 
 _TORN = b"\x18"  # ASCII "cancel"; JSON text never holds it
+_MARK = b'"check": "'  # each line ends with its own checksum under this key
 
 
 class Ledger:
     """A file of JSON objects, one a line, only ever appended to.
+
+    Each line carries a checksum of its own as its last key, ``check``: the first 16 hexadecimal digits of the SHA-256
+    of the line's bytes before that key. Rows are given back without it.
 
     A crash can tear the last line only. Reading leaves a torn last line out; the next append marks it as torn, so
     that damage of any other kind in the middle of the file is still an error. One process appends at a time.
@@ -39,12 +44,12 @@ class Ledger:
         """Write one row and flush it to the disk.
 
         Args:
-            row: A JSON object; NaN and infinities are kept.
+            row: A JSON object without the key ``check``; NaN and infinities are kept.
 
         Raises:
             StorageError: The file cannot be written.
         """
-        line = json.dumps(dict(row)).encode() + b"\n"
+        line = _line(row)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a+b") as file:
@@ -86,9 +91,11 @@ class Ledger:
         for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
             if row is None and line.strip() and not line.endswith(_TORN):
                 got = line[:60].decode(errors="replace")
-                fix = "Remove that line, or the file."
                 raise CorruptFileError(
-                    f"{self.path}, line {number}, is damaged.", expected="a JSON object", got=got, fix=fix
+                    f"{self.path}, line {number}, is damaged.",
+                    expected="a JSON object that matches its checksum",
+                    got=got,
+                    fix="Remove that line, or the file.",
                 )
         return [row for row in (*rows, _parsed(last)) if row is not None]
 
@@ -103,15 +110,30 @@ class Ledger:
             CorruptFileError: A line is damaged, and not by a torn append.
         """
         if self.path.exists():
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows() if condition(row)))
+            write_bytes(self.path, b"".join(_line(row) for row in self.rows() if condition(row)))
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:16].encode()
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """Write a row as one line that ends with its checksum."""
+    text = json.dumps(dict(row)).encode()[:-1] + (b", " if row else b"")
+    return text + _MARK + _digest(text) + b'"}\n'
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Read one line; None where it is torn, damaged or changed."""
+    text, _, check = line.rpartition(_MARK)
+    if check != _digest(text) + b'"}':
+        return None
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    value.pop("check")
+    return value
 
 
 def append_line(path: str | os.PathLike[str], text: str) -> None:
@@ -126,7 +148,7 @@ def append_line(path: str | os.PathLike[str], text: str) -> None:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.replace("\n", " ") + "\n")
     except OSError as error:
         raise StorageError(f"Could not append to {path}.", got=str(error), fix="Check space and rights.") from error

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.description import checksum_tensors
 from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.objective import Objective
 from landscape.parameters import Layout
 from landscape.seeding import generator
-from landscape.storage import sha256_arrays
 
 NORMS = ("filter", "layer", "weight", "model", "none")
 IGNORES = ("biasbn", None)
@@ -70,7 +70,7 @@ class Direction:
 
 def weights_checksum(vector: Tensor) -> str:
     """Return the SHA-256 of a weight vector, the same one that an objective's provenance holds."""
-    return sha256_arrays({"weights": vector.detach().cpu().numpy()})
+    return checksum_tensors({"weights": vector})
 
 
 def draw_normal(size: int, seed: int, *names: str | int) -> Tensor:

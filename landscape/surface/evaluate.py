@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.objective import Objective
@@ -19,9 +20,13 @@ from landscape.surface.directions import Direction
 from landscape.surface.engine import Collector, Field, PlainEngine
 from landscape.surface.planes import Plane
 from landscape.surface.results import Line, Surface
-from landscape.surface.store import PointStore
+from landscape.surface.store import Center, PointStore
 
 ENGINES = ("auto", "plain")
+_DECISIVE = (
+    "model", "model_sha256", "layout", "weights_sha256", "fixed_sha256", "data_sha256", "normalization", "examples",
+    "loss", "loss_sha256", "batch_size", "dtype",
+)  # fmt: skip
 Result = TypeVar("Result", Line, Surface)
 Store = str | os.PathLike[str] | None
 
@@ -167,6 +172,7 @@ class _Task:
         for direction in directions:
             check_direction(objective, direction)
         self.kind, self.objective, self.directions, self.axes = kind, objective, directions, axes
+        _check_reach(objective, axes)
         self.shape = tuple(len(axis) for axis in axes.values())
         self.order = grid.evaluation_order(self.shape, order)
         self.field = Field(len(self.order))
@@ -177,7 +183,7 @@ class _Task:
     def run(self, store: Store, on_update: Callable[[Any], None] | None, progress: bool) -> Any:
         """Evaluate what is missing and build the result."""
         self.objective.check_deterministic()
-        opened = nullcontext(None) if store is None else PointStore(store, self._identity())
+        opened = nullcontext(None) if store is None else PointStore(store, self._identity(), self._center())
         with opened as points, preserved_rng():
             if points is not None:
                 self._resume(points)
@@ -212,13 +218,19 @@ class _Task:
 
     def _identity(self) -> dict[str, Any]:
         """Say all that decides the values; devices, threads and versions change the last bits only."""
-        names = ("layout", "weights_sha256", "fixed_sha256", "data_sha256", "examples", "loss", "batch_size", "dtype")
         return {
             "kind": self.kind.__name__,
-            **{name: self.provenance[name] for name in names},
+            **{name: self.provenance[name] for name in _DECISIVE},
             **{name: axis.tolist() for name, axis in self.axes.items()},
             "directions": [record["vector_sha256"] for record in self.records],
         }
+
+    def _center(self) -> Center:
+        """Evaluate the model itself: what no checksum shows (a loss object's state, a flag in a module) shows here."""
+        found = self.objective.evaluate()
+        surroundings = {name: self.provenance[name] for name in ("device", "threads", "versions")}
+        precision = torch.finfo(self.objective.dtype).eps
+        return Center(loss=found.loss, accuracy=found.accuracy, precision=precision, surroundings=surroundings)
 
 
 def check_direction(objective: Objective, direction: Direction) -> None:
@@ -234,6 +246,15 @@ def check_direction(objective: Objective, direction: Direction) -> None:
             expected=f"{layout.size} weights, layout {layout.fingerprint}",
             got=f"{direction.size} weights, layout {direction.layout or 'unknown'}",
             fix="Make the direction or plane from this objective.",
+        )
+
+
+def _check_reach(objective: Objective, axes: dict[str, np.ndarray]) -> None:
+    reach = max(float(np.abs(axis).max()) for axis in axes.values())
+    most = torch.finfo(objective.dtype).max
+    if reach > most:
+        raise ConfigError(
+            f"The extent is beyond what {objective.dtype} can hold.", expected=f"at most {most:.3g}", got=f"{reach:.3g}"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.errors import CorruptFileError, StorageError
+from landscape.errors import CorruptFileError, MismatchError, StorageError
 from landscape.storage import write_bytes
 
 _FORMAT = "landscape-checkpoint-1"
@@ -37,6 +37,7 @@ class Checkpoint:
         model: The model's state dict.
         optimizer: The optimizer's state dict.
         sums: Running sums of the present epoch's loss and accuracy.
+        config_hash: The hash of the settings of the run that it belongs to.
     """
 
     step: int
@@ -45,6 +46,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     sums: dict[str, float] = field(default_factory=dict)
+    config_hash: str = ""
 
 
 def checkpoint_path(folder: str | os.PathLike[str], step: int) -> Path:
@@ -79,6 +81,7 @@ def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint) -> P
         "epoch": checkpoint.epoch,
         "batch": checkpoint.batch,
         "sums": checkpoint.sums,
+        "config_hash": checkpoint.config_hash,
         "model": _take(checkpoint.model, "model", tensors),
         "optimizer": _take(checkpoint.optimizer, "optimizer", tensors),
     }
@@ -118,35 +121,68 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if header.get("format") != _FORMAT or header.get("sha256") != _digest(tensors, text):
         raise CorruptFileError(f"The checkpoint {path} does not match its checksum.", fix=fix)
     meta = json.loads(text)
+    named = _PATTERN.fullmatch(path.name)
+    if named and int(named[1]) != meta["step"]:
+        raise CorruptFileError(
+            f"The checkpoint {path} has another step's name.",
+            expected=f"step {int(named[1])}",
+            got=meta["step"],
+            fix=fix,
+        )
     return Checkpoint(
         step=meta["step"],
         epoch=meta["epoch"],
         batch=meta["batch"],
         sums=meta["sums"],
+        config_hash=meta.get("config_hash", ""),
         model=_give(meta["model"], tensors),
         optimizer=_give(meta["optimizer"], tensors),
     )
 
 
-def latest_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint | None:
+def check_owner(checkpoint: Checkpoint, path: Path, config_hash: str) -> Checkpoint:
+    """Check that a checkpoint belongs to the run with these settings, and return it.
+
+    Args:
+        checkpoint: What the file holds.
+        path: The file, for the message.
+        config_hash: The hash of the run's settings.
+
+    Raises:
+        MismatchError: It belongs to another run.
+    """
+    if checkpoint.config_hash != config_hash:
+        raise MismatchError(
+            f"The checkpoint {path} belongs to another run.",
+            expected=f"settings {config_hash[:8]}",
+            got=f"settings {checkpoint.config_hash[:8] or 'unknown'}",
+            fix="Remove it: training then goes on from the checkpoint before it.",
+        )
+    return checkpoint
+
+
+def latest_checkpoint(folder: str | os.PathLike[str], config_hash: str | None = None) -> Checkpoint | None:
     """Read the newest checkpoint that is whole, with a warning for each damaged one passed over.
 
     Args:
         folder: The run's ``checkpoints`` folder.
+        config_hash: The hash of the run's settings; None takes checkpoints of any run.
 
     Returns:
         The checkpoint, or None where the folder holds none.
 
     Raises:
         CorruptFileError: There are checkpoints, and all are damaged.
+        MismatchError: The newest whole one belongs to another run.
     """
     error: CorruptFileError | None = None
     for _, path in reversed(list_checkpoints(folder)):
         try:
-            return load_checkpoint(path)
-        except CorruptFileError as found:
-            error = found
-            warnings.warn(f"{found} The one before it is used.", StorageWarning, stacklevel=2)
+            found = load_checkpoint(path)
+            return found if config_hash is None else check_owner(found, path, config_hash)
+        except CorruptFileError as damage:
+            error = damage
+            warnings.warn(f"{damage} The one before it is used.", StorageWarning, stacklevel=2)
     if error is not None:
         raise CorruptFileError(
             f"No checkpoint in {folder} is whole.", got=str(error), fix="Delete the folder and train again."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,6 +14,17 @@ import numpy as np
 import torch
 
 from landscape.datasets import Dataset
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Run a block with float32 as torch's default dtype, whatever the caller set; the settings say what a run has."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def describe_environment(

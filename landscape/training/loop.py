@@ -89,6 +89,7 @@ class Trainer:
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
             sums={"loss": loss, "right": right, "examples": examples, "seconds": self.seconds},
+            config_hash=self.config.hash,
         )
         path = save_checkpoint(self.run.path / "checkpoints", checkpoint)
         self._prune()
@@ -129,6 +130,8 @@ class Trainer:
                 row = self._finish_epoch()
                 bar.set_postfix(**_summary(row))
                 bar.update()
+        if interrupts.requested is not None:  # while the last epoch was tested: all is saved, but whoever asked waits
+            interrupts.raise_requested()
 
     def _epoch(self, interrupts: Interrupts, progress: bool, stop: Callable[[], bool] | None) -> None:
         order = epoch_order(self.config.seed, self.epoch, len(self.data)).to(self.device)

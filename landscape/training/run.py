@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.config import is_whole
 from landscape.datasets import Dataset, load_dataset
-from landscape.errors import ConfigError, MismatchError, StorageError
+from landscape.errors import ConfigError, CorruptFileError, LandscapeError, MismatchError, StorageError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
 from landscape.storage import Ledger, read_json, sha256_arrays, write_json
-from landscape.training.checkpoint import Checkpoint, latest_checkpoint, list_checkpoints, load_checkpoint
+from landscape.training.checkpoint import (
+    Checkpoint,
+    StorageWarning,
+    check_owner,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+)
+from landscape.training.environment import single_precision
+from landscape.training.feasible import not_built
 from landscape.training.run_config import RunConfig
 
 
@@ -37,7 +48,12 @@ def resolve_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = torch.device(device)
+    try:
+        found = torch.device(device)
+    except (RuntimeError, ValueError) as error:  # a number that no device can have
+        raise ConfigError(
+            f"There is no device {device[:40]!r}.", fix="Set device to 'auto', 'cpu' or 'cuda'."
+        ) from error
     if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
             f"The device {device!r} is not there.",
@@ -59,15 +75,17 @@ def load_run_dataset(config: RunConfig, split: str, *, data_root: str | os.PathL
         The dataset; label noise is in the training split only.
     """
     training = split == "train"
-    return load_dataset(
-        config.dataset,
-        root=None if data_root is None else Path(data_root),
-        split=split,
-        limit=config.limit if training else config.test_limit,
-        seed=config.data_seed,
-        label_noise=config.label_noise if training else 0.0,
-        noise_kind=config.noise_kind,
-    )
+    with single_precision():
+        return load_dataset(
+            config.dataset,
+            root=None if data_root is None else Path(data_root),
+            split=split,
+            limit=config.limit if training else config.test_limit,
+            seed=config.data_seed,
+            label_noise=config.label_noise if training else 0.0,
+            noise_kind=config.noise_kind,
+            image_size=config.image_size,
+        )
 
 
 def build_run_model(config: RunConfig, dataset: Dataset) -> nn.Module:
@@ -80,10 +98,14 @@ def build_run_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     Returns:
         The model.
     """
-    with seeded(config.seed, "model"):
-        model = build_model(
-            config.model, **{"classes": dataset.classes, "input_shape": dataset.input_shape, **config.model_options}
-        )
+    options = {"classes": dataset.classes, "input_shape": dataset.input_shape, **config.model_options}
+    try:
+        with seeded(config.seed, "model"), single_precision():
+            model = build_model(config.model, **options)
+    except LandscapeError:
+        raise
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        raise not_built(config, error) from error
     return model.double() if config.precision == "float64" else model
 
 
@@ -98,6 +120,15 @@ class Run:
 
     path: Path
     config: RunConfig
+
+    def __post_init__(self) -> None:
+        """Check that the folder's name can be handed to every reader."""
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise StorageError(
+                f"The path {str(self.path)!r} is not valid UTF-8.", fix="Choose another root for the runs."
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:
@@ -118,33 +149,62 @@ class Run:
         if not (folder / "config.json").is_file():
             raise StorageError(f"{folder} holds no run.", expected="a folder with config.json", fix="Check the path.")
         config = RunConfig.from_dict(read_json(folder / "config.json"))
-        status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
-        if status.get("config_hash", config.hash) != config.hash:
+        run = cls(folder, config)
+        began = run._status().get("config_hash", config.hash)
+        if began != config.hash:
             raise MismatchError(
                 f"{folder / 'config.json'} was changed after the run began.",
-                expected=f"hash {status['config_hash'][:8]}",
+                expected=f"hash {began[:8]}",
                 got=config.hash[:8],
                 fix="Put the settings back, or train a new run with them.",
             )
-        return cls(folder, config)
+        return run
 
     @property
     def status(self) -> str:
         """One of "new", "running", "interrupted", "failed", "finished"; "running" also for a run that was killed."""
+        return self._status().get("state", "new")
+
+    def _status(self) -> dict[str, Any]:
+        """Read status.json; empty where there is none yet."""
         path = self.path / "status.json"
-        return str(read_json(path)["state"]) if path.is_file() else "new"
+        return _read_record(path, {"state": str, "config_hash": str}) if path.is_file() else {}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return one row per finished epoch.
 
         Keys: epoch (from 1), step, lr, train_loss, train_accuracy, seconds (training only), images_per_second, and in
         the epochs that were tested test_error, test_nll, test_ece. Error and accuracy are fractions, losses nats.
+
+        Raises:
+            CorruptFileError: A row is damaged, or the run is finished and epochs are missing.
         """
-        return Ledger(self.path / "metrics.jsonl").rows()
+        ledger = Ledger(self.path / "metrics.jsonl")
+        rows = ledger.rows()
+        if self.status == "finished" and [row.get("epoch") for row in rows] != [*range(1, self.config.epochs + 1)]:
+            raise CorruptFileError(
+                f"{ledger.path} does not hold the epochs of a finished run.",
+                expected=f"one row for each of {self.config.epochs} epochs",
+                got=f"{len(rows)} rows" if ledger.path.exists() else "no file",
+                fix="Put the file back, or train again with resume='never' (--resume never).",
+            )
+        return rows
 
     def environment(self) -> dict[str, Any]:
-        """Return versions, device, threads and data checksums of the run."""
-        return read_json(self.path / "environment.json")
+        """Return versions, device, threads and data checksums of the run.
+
+        Raises:
+            StorageError: There is no environment.json.
+            CorruptFileError: It is not as the run wrote it.
+        """
+        path = self.path / "environment.json"
+        found = _read_record(path, {"data": dict, "data_sha256": dict})
+        data = found["data"]
+        shape, fix = data.get("input_shape"), "Put the file back, or train again with resume='never' (--resume never)."
+        whole = isinstance(shape, list) and bool(shape) and all(is_whole(n) and n > 0 for n in shape)
+        if not (whole and is_whole(data.get("classes")) and data["classes"] > 0):
+            raise CorruptFileError(f"{path} says nothing of the data.", expected="data of a shape", got=data, fix=fix)
+        return found
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Return (step, path) of every checkpoint, oldest first; step 0 holds the initial weights."""
@@ -161,12 +221,14 @@ class Run:
 
         Raises:
             StorageError: There is none, or none of that step.
-            CorruptFileError: It is damaged.
+            CorruptFileError: It is damaged; or the run is finished, and its last one is damaged or missing.
+            MismatchError: It belongs to another run.
         """
         if step is None:
-            found = latest_checkpoint(self.path / "checkpoints")
+            found = latest_checkpoint(self.path / "checkpoints", self.config.hash)
             if found is None:
                 raise StorageError(f"{self.path} has no checkpoint.", fix="Train it first.")
+            self._check_newest(found)
             return found
         paths = dict(self.checkpoints())
         if step not in paths:
@@ -174,7 +236,31 @@ class Run:
             raise StorageError(
                 f"There is no checkpoint of step {step}.", expected=f"one of {have}", fix="Choose one of these."
             )
-        return load_checkpoint(paths[step])
+        return check_owner(load_checkpoint(paths[step]), paths[step], self.config.hash)
+
+    def last_step(self) -> int | None:
+        """Return the step whose weights the run says to have ended or stopped with; None where it says nothing."""
+        status = self._status()
+        if status.get("state") not in ("finished", "interrupted"):
+            return None
+        steps = [status.get("step")]
+        if status["state"] == "finished":
+            steps += [row.get("step") for row in Ledger(self.path / "metrics.jsonl").rows()[-1:]]
+        return max((int(step) for step in steps if is_whole(step)), default=None)
+
+    def _check_newest(self, found: Checkpoint) -> None:
+        """Refuse older weights of a finished run; warn of those of an interrupted one."""
+        last = self.last_step()
+        if last is None or found.step >= last:
+            return
+        what = f"The last checkpoint of {self.path}, of step {last}, is damaged or missing"
+        if self.status == "finished":
+            raise CorruptFileError(
+                f"{what}.",
+                got=f"step {found.step} as the newest whole one",
+                fix=f"Train the run again: it goes on from there. Or ask for step={found.step}.",
+            )
+        warnings.warn(f"{what}; that of step {found.step} is used.", StorageWarning, stacklevel=4)
 
     def dataset(self, split: str = "train") -> Dataset:
         """Load the run's dataset, as it was trained on (label noise included) or tested on.
@@ -278,3 +364,17 @@ class Run:
     def __repr__(self) -> str:
         """Show the folder and the state."""
         return f"Run({json.dumps(str(self.path))}, {self.status})"
+
+
+def _read_record(path: Path, kinds: dict[str, type]) -> dict[str, Any]:
+    """Read a JSON object that holds at least these keys, with values of these kinds."""
+    found = read_json(path)
+    for key, kind in kinds.items():
+        if not (isinstance(found, dict) and isinstance(found.get(key), kind)):
+            raise CorruptFileError(
+                f"{path} is not as the run wrote it.",
+                expected=f"an object with {key!r}",
+                got=json.dumps(found)[:60],
+                fix="Put the file back, or train again in another folder.",
+            )
+    return found

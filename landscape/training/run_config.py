@@ -10,6 +10,7 @@ from landscape.errors import ConfigError, unknown_name
 from landscape.optim.registry import OPTIMIZERS, parse_when
 
 _METHOD_FIELDS = ("rho", "adaptive", "epsilon", "inner_lr", "inner_iter", "ball", "std", "M", "inc")
+_NAME = 100  # characters of a run's name; file systems take 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class RunConfig(Config):
         dataset: A name of section "Datasets" in the README, or folder:PATH.
         limit: Train on a class-balanced subset of this many examples; None takes all.
         test_limit: The same for the test split.
+        image_size: Side in pixels to which images are resized, with antialiasing; None takes them as they are.
         label_noise: Fraction of training labels that are redrawn, 0 to 1.
         noise_kind: "uniform" redraws from all classes, the true one included; "uniform-other" from the others.
         data_seed: Seed of the subset and of the label noise; separate from seed, so that runs share their data.
@@ -74,6 +76,7 @@ class RunConfig(Config):
     dataset: str = "digits"
     limit: int | None = None
     test_limit: int | None = None
+    image_size: int | None = None
     label_noise: float = 0.0
     noise_kind: Literal["uniform", "uniform-other"] = "uniform"
     data_seed: int = 0
@@ -114,7 +117,9 @@ class RunConfig(Config):
     name: str | None = None
 
     def validate(self) -> None:
-        """Check ranges, and that the optimizer reads what was set for it."""
+        """Check ranges, and that what was set is read."""
+        for name in ("epochs", "batch_size", "eval_every", "save_every", "crop_padding", "cutout", "keep_every"):
+            require(getattr(self, name) < 2**31, name, f"below {2**31}", getattr(self, name))
         for name in ("epochs", "batch_size", "eval_every", "save_every"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("lr", "weight_decay", "gamma"):
@@ -125,11 +130,18 @@ class RunConfig(Config):
             require(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
         require(0 <= self.momentum < 1, "momentum", "from 0 to below 1", self.momentum)
         require(not self.nesterov or self.momentum > 0, "nesterov", "momentum above 0", self.momentum)
-        for name in ("limit", "test_limit"):
+        for name in ("limit", "test_limit", "image_size"):
             value = getattr(self, name)
-            require(value is None or value >= 1, name, "at least 1, or none for all", value)
+            require(value is None or 1 <= value < 2**31, name, "at least 1, or none for all", value)
         require(
             self.schedule != "multistep" or bool(self.milestones), "milestones", "one epoch or more", self.milestones
+        )
+        require(
+            self.schedule == "multistep" or not self.milestones,
+            "milestones",
+            f"nothing: the schedule {self.schedule!r} does not read them",
+            self.milestones,
+            "Leave milestones unset, or set schedule to 'multistep'.",
         )
         self._validate_optimizer()
         self._validate_names()
@@ -158,6 +170,9 @@ class RunConfig(Config):
         for name in ("when", "base"):
             if not wraps and getattr(self, name) is not None:
                 raise self._not_read(name, wrapping)
+        base = self.base or ("sgd" if wraps else self.optimizer)
+        if self.nesterov and base != "sgd":
+            raise self._not_read("nesterov", ["sgd, or base sgd"])
         parse_when(self.when or "always", self.epochs, 0)
 
     def _not_read(self, name: str, readers: list[str]) -> ConfigError:
@@ -169,8 +184,17 @@ class RunConfig(Config):
 
     def _validate_names(self) -> None:
         if self.name is not None:
-            good = self.name and all(c.isalnum() or c in "-_." for c in self.name) and self.name[0].isalnum()
-            require(bool(good), "name", "letters, digits, '-', '_' and '.', a letter or digit first", self.name)
+            good = (
+                0 < len(self.name) <= _NAME
+                and all(c.isalnum() or c in "-_." for c in self.name)
+                and self.name[0].isalnum()
+            )
+            require(
+                bool(good),
+                "name",
+                f"up to {_NAME} letters, digits, '-', '_' and '.', a letter or digit first",
+                self.name,
+            )
         kind, _, index = self.device.partition(":")
         fine = self.device in ("auto", "cpu") or (kind == "cuda" and (index == "" or index.isdigit()))
         require(fine, "device", "'auto', 'cpu', 'cuda' or 'cuda:N'", self.device)
@@ -186,4 +210,4 @@ class RunConfig(Config):
         plain = self.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1] or "folder"
         stem = self.name or f"{plain}-{self.model}-{self.optimizer}"
         stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip(".") or "run"
-        return f"{stem}-{self.hash[:8]}"
+        return f"{stem[:_NAME]}-{self.hash[:8]}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from landscape.errors import ConfigError, NonFiniteError, StorageError
+from landscape.errors import ConfigError, MismatchError, NonFiniteError, StorageError
 from landscape.seeding import preserved_rng
-from landscape.storage import FolderLock, append_line, read_json, remove_stale_temporaries, write_json
-from landscape.training.checkpoint import latest_checkpoint
-from landscape.training.environment import describe_environment, differences
+from landscape.storage import FolderLock, append_line, remove_stale_temporaries, write_json
+from landscape.training.checkpoint import StorageWarning, latest_checkpoint
+from landscape.training.environment import describe_environment, differences, single_precision
+from landscape.training.feasible import check_feasible
 from landscape.training.interrupts import Interrupts
 from landscape.training.loop import Trainer
 from landscape.training.run import Run, build_run_model, load_run_dataset, resolve_device
@@ -51,10 +53,14 @@ def train(
         DataError: The data is missing or damaged.
         ModelError: The model cannot take the data.
         LockedError: Another process trains this very run.
+        MismatchError: The data has changed since the run began, or a checkpoint belongs to another run.
         StorageError: The folder cannot be written, or "must" found nothing.
-        CorruptFileError: Every checkpoint of the run is damaged.
+        CorruptFileError: Every checkpoint of the run is damaged, or its metrics or environment are.
         NonFiniteError: The loss became NaN or infinite; the last good checkpoint is kept.
         KeyboardInterrupt: Ctrl-C; the position was saved.
+
+    Warns:
+        StorageWarning: A damaged or missing checkpoint costs the steps since the one before it.
     """
     if resume not in ("auto", "never", "must"):
         raise ConfigError("resume is out of range.", expected="'auto', 'never' or 'must'", got=repr(resume))
@@ -67,12 +73,13 @@ def train(
         )
     if exists and resume != "never":
         Run.load(run.path)
-        if run.status == "finished" and run.checkpoints():
+        if _is_complete(run):
             return run
-    with preserved_rng():
+    with preserved_rng(), single_precision():
         train_data = load_run_dataset(config, "train", data_root=data_root)
         test_data = load_run_dataset(config, "test", data_root=data_root)
         model = build_run_model(config, train_data)
+        check_feasible(config, model, train_data)
         if exists and resume == "never":
             with FolderLock(run.path):
                 _move_aside(run.path)
@@ -82,6 +89,24 @@ def train(
             _begin(run, trainer, environment)
             _fit(run, trainer, interrupts, progress=progress, stop=stop)
     return run
+
+
+def _is_complete(run: Run) -> bool:
+    """Tell whether a run is finished and has its last weights; warn where they are lost."""
+    if run.status != "finished":
+        return False
+    run.metrics()
+    last, newest = run.last_step(), latest_checkpoint(run.path / "checkpoints", run.config.hash)
+    if newest is not None and (last is None or newest.step >= last):
+        return True
+    start = "the beginning" if newest is None else f"step {newest.step}"
+    warnings.warn(
+        f"{run.path} is finished, but its checkpoint of step {last} is damaged or missing: "
+        f"training goes on from {start}.",
+        StorageWarning,
+        stacklevel=3,
+    )
+    return False
 
 
 def _move_aside(path: Path) -> None:
@@ -97,7 +122,7 @@ def _begin(run: Run, trainer: Trainer, environment: dict) -> None:
         if folder.is_dir():
             remove_stale_temporaries(folder)
     known = run.path / "environment.json"
-    checkpoint = latest_checkpoint(run.path / "checkpoints")
+    checkpoint = latest_checkpoint(run.path / "checkpoints", run.config.hash)
     if checkpoint is None:
         write_json(known, environment)
         trainer.ledger.keep(lambda row: False)
@@ -105,11 +130,24 @@ def _begin(run: Run, trainer: Trainer, environment: dict) -> None:
         write_json(run.path / "config.json", run.config.to_dict())
         _log(run, f"begun on {environment['device']}, {environment['threads']} threads, torch {environment['torch']}")
         return
+    before = run.environment()
+    _check_data(run, before["data_sha256"], environment["data_sha256"])
     trainer.load(checkpoint)
     run.write_status("running", pid=os.getpid())
     _log(run, f"resumed at step {checkpoint.step}")
-    for change in differences(read_json(known), environment) if known.is_file() else []:
+    for change in differences(before, environment):
         _log(run, f"not bit-identical to an uninterrupted run: {change}")
+
+
+def _check_data(run: Run, before: dict, now: dict) -> None:
+    for split, checksum in now.items():
+        if before.get(split) != checksum:
+            raise MismatchError(
+                f"The {split} data of {run.config.dataset} has changed since the run {run.path} began.",
+                expected=str(before.get(split))[:16],
+                got=checksum[:16],
+                fix="Put the data back, or begin anew with resume='never' (--resume never).",
+            )
 
 
 def _fit(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian
-from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.curvature.eigenpairs import _Pairs, _Search, top_eigenpairs
 from landscape.errors import ConfigError, NonFiniteError
 from landscape.objective import Objective
+from landscape.seeding import seeded
 
 
 def top(operator, k: int = 1, **options) -> Eigenpairs:
@@ -143,3 +147,46 @@ def test_products_that_are_not_finite(matrix_with) -> None:
     operator.matrix[1, 1] = float("nan")
     with pytest.raises(NonFiniteError, match="NaN or infinite"):
         top(operator)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exact_zeros_converge_beside_each_other(dtype: torch.dtype) -> None:
+    """Two of five inputs are 0, so 6 of 18 eigenvalues are; residuals beside them are rounding."""
+    for seed in range(8):
+        with seeded(seed, "tests", "zeros"):
+            model, inputs = nn.Linear(5, 3), torch.randn(20, 5)
+        inputs[:, 3:] = 0
+        pairs = Hessian(Objective(model.to(dtype), (inputs.to(dtype), torch.arange(20) % 3))).top(4, which="SA")
+        np.testing.assert_allclose(pairs.values, 0, atol=10 * torch.finfo(dtype).eps)
+        assert pairs.converged.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_never_called_converged(tiny_problem, dtype: torch.dtype) -> None:
+    """Its products are right to 2 or 3 digits; 1e-3 is asked for."""
+    objective = Objective(copy.deepcopy(tiny_problem.model).to(dtype), tiny_problem.data)
+    with pytest.warns(ConvergenceWarning, match="use float32 weights"):
+        pairs = Hessian(objective).top(2)
+    assert not pairs.converged.any()
+    with pytest.warns(ConvergenceWarning):
+        assert (pairs.residuals > 1e-3 * np.abs(pairs.values)).all()
+        Hessian(objective).top(1)
+
+
+def test_rounding_is_no_excuse_for_more_than_the_tolerance(matrix_with) -> None:
+    """A residual of 0.5 % of the norm is above a tolerance of 0.1 %, however coarse the numbers are."""
+    search = _Search(matrix_with([1.0, 0.5], torch.float16), "LA", 1e-3, 10)
+    search.size, search.rounding = 1.0, 0.2
+    pairs = _Pairs(np.array([1.0, 0.0]), torch.eye(2), np.array([5e-3, 5e-4]))
+    assert (search.excess(pairs, 1e-3) > 0).tolist() == [True, False]
+
+
+def test_numbers_of_numpy_are_numbers(objective: Objective) -> None:
+    operator = Hessian(objective)
+    pairs = operator.top(np.int64(2), tol=np.float32(1e-3), max_matvecs=np.int32(100), seed=np.int64(0))
+    assert pairs.values.tolist() == operator.top(2).values.tolist()
+    assert operator.trace(probes=np.int64(3), progress=False) == operator.trace(probes=3, progress=False)
+    density = operator.density(
+        probes=np.int64(2), steps=np.int64(3), grid=np.int64(50), sigma=np.float32(0.5), progress=False
+    )
+    assert density.density.shape == (50,)

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.parametrizations import weight_norm
 
-from landscape.curvature import Hessian
+from landscape.curvature import Hessian, SymmetryWarning
 from landscape.errors import ConfigError, MismatchError, NonDeterministicError, NonFiniteError
 from landscape.objective import Objective
 from landscape.seeding import seeded
@@ -194,3 +195,19 @@ def test_cuda_agrees_with_the_cpu(tiny_problem, dense: torch.Tensor) -> None:
     pairs = operator.top(3, tol=1e-8)
     expected = torch.linalg.eigvalsh(dense).flip(0)[:3]
     torch.testing.assert_close(torch.tensor(pairs.values), expected, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(6, 8), nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 2, 3), nn.Flatten())]
+)
+def test_wrong_second_derivatives_are_noticed_once(tiny_problem, layer: nn.Module, dtype: torch.dtype) -> None:
+    """torch's own double backward of weight_norm is not symmetric."""
+    layer = copy.deepcopy(layer)
+    weight_norm(layer if isinstance(layer, nn.Linear) else layer[1])
+    model = nn.Sequential(layer, nn.Tanh(), nn.Linear(8, 3)).to(dtype)
+    operator = Hessian(Objective(model, tiny_problem.data))
+    vector = torch.ones(operator.size, dtype=dtype)
+    with pytest.warns(SymmetryWarning, match=r"not symmetric: u\.Hv = .*weight_norm"):
+        operator @ vector
+    operator @ vector  # warnings are errors: none a second time

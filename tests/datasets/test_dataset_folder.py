@@ -298,3 +298,19 @@ def test_the_error_of_a_damaged_image_is_no_corrupt_cache(load, folder):
     with pytest.raises(DataError) as caught:
         load()
     assert not isinstance(caught.value, CorruptFileError)
+
+
+def test_what_is_no_regular_file_is_passed_over(folder, load):
+    """Reading a named pipe would wait for ever."""
+    expected = load().checksum
+    os.mkfifo(folder / "train" / "ant" / "zz.png")
+    assert load().checksum == expected
+    (folder / "train" / "cat" / "zz.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(DataError, match=r"zz\.png"):
+        load()
+
+
+def test_a_path_that_no_file_system_holds_is_no_folder(tmp_path):
+    for path in ("x" * 5000, "/".join(["y" * 200] * 40), "a\0b"):
+        with pytest.raises(DataError, match="There is no folder"):
+            load_dataset(f"folder:{path}", root=tmp_path)

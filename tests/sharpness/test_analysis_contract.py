@@ -106,6 +106,7 @@ def test_analyses_leave_everything_as_it_was(
 def test_analyses_leave_everything_as_it_was_after_an_exception(
     objective: Objective, bomb: Bomb, snapshot, assert_unchanged, name: str, error: type[BaseException]
 ) -> None:
+    bomb.calls = 0  # the objective itself was built already
     ANALYSES[name](objective)
     calls, bomb.error = bomb.calls, error
     for stop_at in sorted({1, 2, calls // 2, calls} - {0}):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -28,6 +27,15 @@ def path(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("ledger") / "metrics.jsonl"
 
 
+def ledger_of(path: Path, written: list[dict]) -> Ledger:
+    """A ledger of these rows, not flushed to the disk, which is not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        for row in written:
+            Ledger(path).append(row)
+    return Ledger(path)
+
+
 def test_rows_come_back_in_order(tmp_path):
     ledger = Ledger(tmp_path / "runs" / "a.jsonl")
     assert ledger.rows() == []
@@ -50,18 +58,44 @@ def test_nan_is_kept(tmp_path):
 def test_a_tear_anywhere_costs_only_the_torn_row(path, written, more, cut):
     path.unlink(missing_ok=True)
     ledger = Ledger(path)
-    path.write_text("".join(json.dumps(row) + "\n" for row in written))
+    ledger_of(path, written)
     content = path.read_bytes()
-    last = len(content) - len(json.dumps(written[-1])) - 1
+    last = len(content) - len(content.splitlines(keepends=True)[-1])
     kept = last + cut % (len(content) - last)  # somewhere inside the last line, its newline gone at least
     path.write_bytes(content[:kept])
     whole = written if kept == len(content) - 1 else written[:-1]
     assert ledger.rows() == whole
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)  # the disk is not what is tested here
-        for row in more:
-            ledger.append(row)
-    assert ledger.rows() == whole + more
+    assert ledger_of(path, more).rows() == whole + more
+
+
+@given(written=st.lists(rows, min_size=1, max_size=3), place=st.integers(0), bit=st.integers(0, 7))
+@settings(max_examples=150)
+def test_a_flipped_bit_is_found_or_costs_the_last_row(path, written, place, bit):
+    """Only a flip of the very last byte looks like a tear, which costs that row and gives no wrong one."""
+    path.unlink(missing_ok=True)
+    ledger = ledger_of(path, written)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        found = ledger.rows()
+    except CorruptFileError:
+        return
+    assert place % len(content) == len(content) - 1
+    assert found == written[:-1]
+
+
+def test_an_edited_line_is_an_error(tmp_path):
+    ledger = Ledger(tmp_path / "metrics.jsonl")
+    for epoch in range(3):
+        ledger.append({"epoch": epoch, "test_error": 0.5})
+    good = ledger.path.read_text()
+    ledger.path.write_text(good.replace('"epoch": 1, "test_error": 0.5', '"epoch": 1, "test_error": 0.1'))
+    with pytest.raises(CorruptFileError, match=r"line 2, is damaged.*matches its checksum"):
+        ledger.rows()
+    ledger.path.write_text(good + '{"epoch": 3}\n')  # and one without any
+    with pytest.raises(CorruptFileError, match="line 4"):
+        ledger.rows()
 
 
 def test_a_row_torn_after_an_inner_brace(tmp_path):
@@ -86,7 +120,9 @@ def test_zeros_that_a_power_cut_left_are_a_tear(tmp_path):
 @pytest.mark.parametrize("damaged", [b'{"a": 1', b"\xff", b"[1]", b"3", b'{"a": 1}}'])
 def test_damage_that_is_no_tear_is_an_error_naming_the_line(tmp_path, damaged):
     ledger = Ledger(tmp_path / "metrics.jsonl")
-    ledger.path.write_bytes(b'{"a": 1}\n' + damaged + b'\n{"a": 2}\n')
+    ledger.append({"a": 1})
+    ledger.path.write_bytes(ledger.path.read_bytes() + damaged + b"\n")
+    ledger.append({"a": 2})
     with pytest.raises(CorruptFileError, match=r"metrics\.jsonl, line 2, is damaged"):
         ledger.rows()
 
@@ -100,7 +136,9 @@ def test_keep_rewrites_atomically_without_the_torn_row(tmp_path):
     with open(ledger.path, "ab") as file:
         file.write(b'{"st')
     ledger.keep(lambda row: row["step"] < 2)
-    assert ledger.path.read_text() == '{"step": 0}\n{"step": 1}\n'
+    texts = ledger.path.read_text().splitlines()
+    assert [text.partition(', "check"')[0] for text in texts] == ['{"step": 0', '{"step": 1']
+    assert ledger.rows() == [{"step": 0}, {"step": 1}]
 
 
 def test_keep_that_fails_changes_nothing(tmp_path):

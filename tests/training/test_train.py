@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from landscape.errors import (
     ConfigError,
+    CorruptFileError,
     DataError,
     LockedError,
     MismatchError,
@@ -185,6 +191,123 @@ def test_a_damaged_newest_checkpoint_costs_one_epoch_only(tmp_path):
     assert state(resumed) == state(whole)
 
 
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_finished_run_without_its_last_weights_is_not_finished(tmp_path, damage):
+    config = tiny()
+    whole = state(run(config, tmp_path))
+    found = Run.load(tmp_path / config.folder_name)
+    _, path = found.checkpoints()[-1]
+    path.unlink() if damage == "deleted" else path.write_bytes(path.read_bytes()[:200])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(CorruptFileError, match=r"of step 12, is damaged or missing"):
+            found.model()
+        found.model(8)  # named, it is what was asked for
+        again = run(config, tmp_path)
+    assert any("training goes on from step 8" in str(warning.message) for warning in seen)
+    assert state(again) == whole
+    assert again.model() is not None
+
+
+def test_an_interrupted_run_without_its_last_weights_warns(tmp_path):
+    config = tiny()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, stop=stop_after(6))
+    found = Run.load(tmp_path / config.folder_name)
+    found.checkpoints()[-1][1].unlink()
+    with pytest.warns(UserWarning, match="of step 6, is damaged or missing; that of step 4 is used"):
+        found.model()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    mine, other = run(tiny(), tmp_path), run(tiny(seed=5, epochs=4), tmp_path)
+    _, path = other.checkpoints()[-1]
+    copied = mine.path / "checkpoints" / path.name
+    copied.write_bytes(path.read_bytes())
+    for use in (mine.model, lambda: mine.model(16), lambda: run(tiny(), tmp_path)):
+        with pytest.raises(MismatchError, match="step_00000016.*belongs to another run"):
+            use()
+    copied.rename(copied.with_name("step_00000013.safetensors"))
+    with pytest.raises(CorruptFileError, match="another step's name"):
+        mine.model(13)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch):
+    module = sys.modules["landscape.training.train"]
+    config = tiny()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, stop=stop_after(6))
+    folder = tmp_path / config.folder_name
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    original = module.load_run_dataset
+
+    def changed(config, split, **options):
+        found = original(config, split, **options)
+        return found if split == "test" else dataclasses.replace(found, targets=found.targets.roll(1))
+
+    monkeypatch.setattr(module, "load_run_dataset", changed)
+    with pytest.raises(MismatchError, match="train data of digits has changed since the run .* began"):
+        run(config, tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    run(config, tmp_path, resume="never")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("status.json", "[]"),
+        ("status.json", "{}"),
+        ("status.json", '{"state": "finished", "config_hash": 5}'),
+        ("environment.json", "[]"),
+        ("environment.json", '{"data": {}}'),
+        ("environment.json", '{"data": {"classes": 0, "input_shape": []}, "data_sha256": {}}'),
+        ("metrics.jsonl", ""),
+        ("metrics.jsonl", None),
+        ("metrics.jsonl", '{"epoch": 1}\n'),
+    ],
+)
+def test_a_run_whose_files_were_edited(tmp_path, name, text):
+    found = run(tiny(epochs=1), tmp_path)
+    (found.path / name).unlink() if text is None else (found.path / name).write_text(text)
+    with pytest.raises(CorruptFileError, match=name):
+        again = Run.load(found.path)
+        again.model()
+        again.metrics()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_test_is_not_lost(tmp_path, monkeypatch, number):
+    loop = sys.modules["landscape.training.loop"]
+    original = loop.evaluate_classifier
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), number)
+        return original(*arguments, **options)
+
+    config = tiny(epochs=1)
+    monkeypatch.setattr(loop, "evaluate_classifier", interrupted)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        run(config, tmp_path)
+    monkeypatch.undo()
+    assert Run.load(tmp_path / config.folder_name).status == "interrupted"
+    assert state(run(config, tmp_path)) == state(run(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_the_callers_default_dtype_makes_no_difference(tmp_path, precision):
+    config = tiny(epochs=1, precision=precision)
+    expected = state(run(config, tmp_path / "a"))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = run(config, tmp_path / "b")
+        assert torch.get_default_dtype() == torch.float64
+        weight = next(found.model().parameters())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weight.dtype == (torch.float64 if precision == "float64" else torch.float32)
+    assert state(found) == expected
+
+
 def test_a_loss_that_explodes_stops_the_run_and_saves_no_nan(tmp_path):
     config = tiny(lr=1e30)
     with pytest.raises(NonFiniteError, match=r"NaN or infinite.*learning rate.*last good checkpoint"):
@@ -277,3 +400,73 @@ def test_stopped_by_a_signal_and_started_again(tmp_path, how, uninterrupted):
     assert line[0] in again.stdout.splitlines()
     logs = [path.read_text() for path in tmp_path.glob("*/log.txt")]
     assert "resumed at step" in logs[0]
+
+
+IMPOSSIBLE = {
+    "too few classes": ({"model_options": {"classes": 3}}, ModelError, r"shape \(B, 10\).*shape \(B, 3\)"),
+    "another shape": ({"model_options": {"input_shape": [1, 4, 4]}}, ModelError, "cannot take the data"),
+    "too large": ({"model_options": {"hidden": [99999999999]}}, ModelError, "cannot be built"),
+    "a batch of one": ({"model_options": {"batch_norm": True}, "batch_size": 1}, ConfigError, "single example"),
+    "one example": ({"model_options": {"batch_norm": True}, "limit": 1}, ConfigError, "Raise batch_size or limit"),
+    "parts of one": ({"model_options": {"batch_norm": True}, "optimizer": "lpfsgd", "M": 31}, ConfigError, "M 31"),
+    "a wide margin": ({"crop_padding": 9999999}, ConfigError, "crop_padding is larger than the images"),
+    "a large square": ({"cutout": 9}, ConfigError, "cutout is larger than the images.*at most 8"),
+    "no such device": ({"device": "cuda:99999999999999999999"}, ConfigError, "There is no device"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path, case):
+    changes, error, message = IMPOSSIBLE[case]
+    with pytest.raises(error, match=message):
+        run(tiny(**changes), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 99999999999999999999},
+        {"crop_padding": 99999999999},
+        {"name": "x" * 300},
+        {"lr": 10**400},
+        {"optimizer": "adam", "nesterov": True},
+        {"optimizer": "sam", "base": "adamw", "nesterov": True},
+        {"milestones": (1, 2)},
+        {"image_size": 0},
+        {"device": "cuda:²", "epochs": 0},
+    ],
+)
+def test_settings_out_of_range_or_unread_are_refused(changes):
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))}|{[*changes][-1]}"):
+        tiny(**changes)
+
+
+def test_numbers_of_numpy_are_the_same_settings():
+    given = tiny(
+        seed=np.int64(3), lr=np.float32(0.5), epochs=np.int32(2), momentum=np.float64(0.5), flip=np.bool_(True)
+    )
+    assert given == tiny(seed=3, lr=0.5, epochs=2, momentum=0.5, flip=True)
+    assert given.hash == tiny(seed=3, lr=0.5, epochs=2, momentum=0.5, flip=True).hash
+    for wrong in ({"epochs": np.float64(2)}, {"flip": np.int64(1)}, {"seed": np.bool_(True)}):
+        with pytest.raises(ConfigError, match="wrong type"):
+            tiny(**wrong)
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="not valid UTF-8"):
+        run(tiny(), tmp_path / os.fsdecode(b"r\xff"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_several_sizes_are_resized_where_asked(tmp_path):
+    for split in ("train", "test"):
+        for name, side in (("a", 6), ("b", 9)):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for k in range(3):
+                Image.new("RGB", (side, side), (40 * k, 0, 0)).save(tmp_path / "d" / split / name / f"{k}.png")
+    config = tiny(dataset=f"folder:{tmp_path / 'd'}", limit=None, test_limit=None, epochs=1)
+    with pytest.raises(DataError, match="--image-size 32"):
+        run(config, tmp_path / "runs", data_root=tmp_path)
+    found = run(config.replace(image_size=8), tmp_path / "runs", data_root=tmp_path)
+    assert found.dataset().input_shape == (3, 8, 8)

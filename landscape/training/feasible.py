@@ -1,0 +1,108 @@
+"""Whether settings, data and model go together, found out before anything is written."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from landscape.datasets import Dataset
+from landscape.errors import ConfigError, ModelError
+from landscape.training.run_config import RunConfig
+
+
+def check_feasible(config: RunConfig, model: nn.Module, data: Dataset) -> None:
+    """Check that a model takes the data, has a score for each class, and can train on the smallest part of a batch.
+
+    Args:
+        config: The settings.
+        model: The run's model, on the CPU; not changed.
+        data: The training data.
+
+    Raises:
+        ConfigError: Augmentation is larger than the images, or a part of a batch has a single example, whose variance
+            a normalization layer needs.
+        ModelError: The model cannot take the data, or has another number of outputs than there are classes.
+    """
+    _check_augmentation(config, data)
+    weights = next(model.parameters())
+    inputs = data.normalized(torch.arange(min(2, len(data))), dtype=weights.dtype).to(weights.device)
+    twin = copy.deepcopy(model)
+    outputs = _forward(twin.eval(), inputs, config)
+    if outputs.shape != (len(inputs), data.classes):
+        raise ModelError(
+            f"The model {config.model!r} does not fit the data {config.dataset!r}.",
+            expected=f"one score for each of {data.classes} classes: outputs of shape (B, {data.classes})",
+            got=f"outputs of shape (B, {', '.join(str(size) for size in outputs.shape[1:])})",
+            fix="Leave classes and input_shape out of the model's options: they come from the data.",
+        )
+    if smallest_part(config, len(data)) > 1:
+        return
+    try:
+        with torch.no_grad():
+            twin.train()(inputs[:1])
+    except ValueError as error:
+        raise ConfigError(
+            "The model cannot train on a batch, or a part of one, of a single example.",
+            expected="two examples or more wherever normalization takes a variance",
+            got=f"batch_size {config.batch_size}, {len(data)} examples, M {config.M or 1}: {error}",
+            fix="Raise batch_size or limit, lower M, or choose a model without batch normalization.",
+        ) from error
+
+
+def _forward(model: nn.Module, inputs: torch.Tensor, config: RunConfig) -> torch.Tensor:
+    try:
+        with torch.no_grad():
+            return model(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            f"The model {config.model!r} cannot take the data {config.dataset!r}.",
+            expected=f"inputs of shape {tuple(inputs.shape[1:])}",
+            got=str(error).splitlines()[0],
+            fix="Choose another model, or leave classes and input_shape out of its options.",
+        ) from error
+
+
+def _check_augmentation(config: RunConfig, data: Dataset) -> None:
+    if len(data.input_shape) != 3:
+        return  # signals: what cannot be augmented says so itself
+    side = min(data.input_shape[-2:])
+    for name in ("crop_padding", "cutout"):
+        if getattr(config, name) > side:
+            raise ConfigError(
+                f"{name} is larger than the images.",
+                expected=f"at most {side} pixels",
+                got=getattr(config, name),
+                fix=f"Lower {name}; 4 and 16 are usual for images of 32 pixels.",
+            )
+
+
+def smallest_part(config: RunConfig, examples: int) -> int:
+    """Return how many examples the smallest forward pass of training has.
+
+    Args:
+        config: The settings.
+        examples: N.
+
+    Example:
+        >>> smallest_part(RunConfig(batch_size=64), 130), smallest_part(RunConfig(optimizer="lpfsgd", M=3), 64)
+        (2, 20)
+    """
+    full, rest = divmod(examples, config.batch_size)
+    batches = [config.batch_size] * bool(full) + [rest] * (rest > 1 or not full)
+    return min(_last_chunk(size, config.M or 1) for size in batches)
+
+
+def _last_chunk(size: int, parts: int) -> int:
+    whole = -(-size // parts)
+    return size % whole or whole
+
+
+def not_built(config: RunConfig, error: Exception) -> ModelError:
+    """Return the error of a model that could not be built: its options ask for too much, or for nonsense."""
+    return ModelError(
+        f"The model {config.model!r} cannot be built.",
+        got=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+        fix="Check model_options (--model-option), their types and sizes.",
+    )
