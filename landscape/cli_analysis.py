@@ -115,10 +115,10 @@ class CurvatureCommand:
         folder = run.path / "curvature" / _short_hash({**settings, **provenance})
         hessian = Hessian(objective)
         pairs = hessian.top(self.top, seed=self.seed)
-        _print_pairs(pairs)  # each figure before it is saved: a full disk must not take it along
-        pairs.save(folder / "eigenpairs.npz")
+        _print_pairs(pairs)  # figures before they are saved: a full disk must not take them along
         trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
         print(f"trace          {trace} {UNIT} (± one standard error, {self.probes} probes)")
+        pairs.save(folder / "eigenpairs.npz")
         trace.save(folder / "trace.npz")
         write_json(folder / "provenance.json", {"settings": settings, **provenance})
         page = self._density(hessian, folder, _described(run, objective, self.split, self.limit))

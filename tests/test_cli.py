@@ -304,12 +304,10 @@ def test_where_torch_is_broken_the_command_says_so_and_doctor_runs(tmp_path, rai
 
 
 def test_curvature_prints_before_it_saves(capsys, trained, monkeypatch):
-    import landscape.storage as storage
-
-    def full(path, arrays):
+    def full(self, path):
         raise StorageError("The disk is full.")
 
-    monkeypatch.setattr(storage, "save_arrays", full)
+    monkeypatch.setattr(Eigenpairs, "save", full)
     words = ["curvature", trained, "--probes", "2", "--density-probes", "0", "--top", "1", "--quiet"]
     code, out, err = call(capsys, *words)
     assert code == 2 and "The disk is full" in err

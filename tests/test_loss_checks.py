@@ -78,7 +78,7 @@ WEIGHT = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
 NOT_MEANS = {
     "class weights": nn.CrossEntropyLoss(weight=WEIGHT),
     "an ignored label": nn.CrossEntropyLoss(ignore_index=2),
-    "a sum": nn.CrossEntropyLoss(reduction="sum"),
+    "a sum": lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="sum"),
     "a function of the whole batch": lambda outputs, targets: outputs.std(),
 }
 

@@ -57,6 +57,15 @@ def test_micro_batches_update_the_statistics_once_each(method):
     assert model[1].num_batches_tracked.item() == 2
 
 
+@pytest.mark.parametrize("method", ["sam", "lpf"])
+def test_a_closure_that_comes_twice_is_one_batch_for_the_statistics(method):
+    model, inputs, targets = problem()
+    optimizer = build(method, model.parameters(), model=model)
+    closure = closure_of(model, optimizer, inputs, targets)
+    optimizer.step([closure, closure])
+    assert model[1].num_batches_tracked.item() == 1
+
+
 def test_all_buffers_are_guarded_on_request():
     class Counting(nn.Module):
         def __init__(self):
