@@ -247,3 +247,20 @@ def test_bad_options_are_refused(make, options, message):
 def test_bad_options_of_entropy_sgd_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         EntropySGD(nn.Linear(1, 1).parameters(), lr=0.1, **options)
+
+
+def test_a_first_gradient_that_is_missing_counts_as_zero_not_as_the_last_steps():
+    a, b = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([1.0]))
+    optimizer = GNP([a, b], torch.optim.SGD, rho=0.1, alpha=0.5, lr=0.0)
+    calls = [0]
+
+    def closure():
+        optimizer.zero_grad()
+        calls[0] += 1
+        loss = (a**2).sum() + ((3.0 * b).sum() if calls[0] != 3 else 0.0)  # the third pass is the second step's first
+        loss.backward()
+        return loss
+
+    for expected in (3.0, 1.5):
+        optimizer.step(closure)
+        assert b.grad.item() == expected
