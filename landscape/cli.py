@@ -43,6 +43,8 @@ class Train:
     """Folder of the datasets; ./data by default."""
     resume: Literal["auto", "never", "must"] = "auto"
     """auto: go on or begin; never: begin anew, an existing run is moved aside; must: fail if there is nothing."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also write the metrics for TensorBoard, into the run's folder."""
     quiet: bool = False
     """No progress bars."""
 
@@ -60,7 +62,14 @@ class Train:
             )
         for warning in self._warnings(config):
             print(f"warning: {warning}", file=sys.stderr)
-        run = train(config, root=self.root, resume=self.resume, progress=not self.quiet, data_root=self.data_root)
+        run = train(
+            config,
+            root=self.root,
+            resume=self.resume,
+            progress=not self.quiet,
+            data_root=self.data_root,
+            tensorboard=self.tensorboard,
+        )
         last = run.metrics()[-1]
         print(f"run            {run.path}")
         print(f"epochs         {last['epoch']}")

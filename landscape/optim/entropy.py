@@ -164,7 +164,8 @@ class EntropySGD(PerturbedOptimizer):
             if gradient.device not in streams:
                 names = ("entropy", self.steps_done, index)
                 streams[gradient.device] = generator(self.seed, *names, device=gradient.device)
-            gradient.add_(torch.empty_like(gradient).normal_(generator=streams[gradient.device]), alpha=size)
+            noise = torch.empty_like(gradient, memory_format=torch.contiguous_format)
+            gradient.add_(noise.normal_(generator=streams[gradient.device]), alpha=size)
 
     def _finish(self, passes: int) -> None:
         self._walk_on(passes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from landscape.errors import ConfigError
 from landscape.optim.engine import PerturbedOptimizer
@@ -30,7 +31,10 @@ class Fidelity:
 
 @torch.no_grad()
 def perturbation_fidelity(
-    optimizer: PerturbedOptimizer, dtype: torch.dtype, *, closure: Callable[[], Any] | None = None
+    optimizer: PerturbedOptimizer,
+    dtype: torch.dtype | Literal["tf32"],
+    *,
+    closure: Callable[[], Any] | None = None,
 ) -> Fidelity:
     """Measure what a lower precision makes of the perturbation, from the gradients present or from a closure's.
 
@@ -40,7 +44,8 @@ def perturbation_fidelity(
 
     Args:
         optimizer: With gradients present, where its method needs them and there is no closure.
-        dtype: The precision of the matrix products, for example ``torch.bfloat16``.
+        dtype: The precision of the matrix products, for example ``torch.bfloat16``; "tf32" for float32 with 10 bits
+            after the leading one, to the nearest.
         closure: As in ``step``; needed by methods that look more than once before their last pass.
 
     Returns:
@@ -65,7 +70,7 @@ def perturbation_fidelity(
     with optimizer.perturbed(closure):
         after = [p.detach().clone() for p in parameters]
     exact = [a - b for a, b in zip(after, before, strict=True)]
-    rounded = [a.to(dtype).to(a) - b.to(dtype).to(b) for a, b in zip(after, before, strict=True)]
+    rounded = [_rounded(a, dtype) - _rounded(b, dtype) for a, b in zip(after, before, strict=True)]
     moved = sum(int((e != 0).sum()) for e in exact)
     if not moved:
         raise ConfigError("Nothing is perturbed.", expected="a radius above 0", got="no weight that moves")
@@ -73,3 +78,12 @@ def perturbation_fidelity(
     length, kept = global_norm(exact), global_norm(rounded)
     cosine = float(dot(exact, rounded) / (length * kept)) if float(kept) else 0.0
     return Fidelity(unchanged=still / moved, cosine=cosine, length=float(kept / length))
+
+
+def _rounded(values: Tensor, dtype: torch.dtype | Literal["tf32"]) -> Tensor:
+    if dtype != "tf32":
+        return values.to(dtype).to(values)
+    bits = values.to(torch.float32).view(torch.int32)
+    ties_to_even = (bits >> 13) & 1
+    short = (bits + 0xFFF + ties_to_even) & ~0x1FFF
+    return torch.where(torch.isfinite(values), short.view(torch.float32).to(values), values)

@@ -124,8 +124,9 @@ class NoisyOptimizer(PerturbedOptimizer):
             if size == 0 or not weights:
                 continue
             for weight, scale in zip(weights, scales, strict=True):  # the backup has the weight: draw in its place
-                stream = streams.setdefault(weight.device, self._stream(weight.device, number))
-                self._fill(weight, stream, group)
+                if weight.device not in streams:  # one stream for all weights: each goes on where the last one ended
+                    streams[weight.device] = self._stream(weight.device, number)
+                self._draw(weight, streams[weight.device], group)
                 if scale is not None:
                     weight.mul_(scale)
             torch._foreach_mul_(weights, size)
@@ -133,6 +134,15 @@ class NoisyOptimizer(PerturbedOptimizer):
         if moves:
             self.stats["eps_norm"] = global_norm(moves)
             torch._foreach_add_(moves, self._backup.of(moves))
+
+    def _draw(self, weight: Tensor, stream: torch.Generator, group: dict[str, Any]) -> None:
+        """Fill a weight with noise; which number lies where does not depend on how it lies in memory."""
+        if weight.is_contiguous():
+            self._fill(weight, stream, group)
+            return
+        noise = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        self._fill(noise, stream, group)
+        weight.copy_(noise)
 
 
 def filter_norms(weight: Tensor) -> Tensor:

@@ -43,6 +43,8 @@ class OptimizerSpec:
 
 def _base(name: str, options: dict[str, Any]) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     shared = {"lr": options.pop("lr"), "weight_decay": options.pop("weight_decay", 0.0)}
+    if "fused" in options:
+        shared["fused"] = options.pop("fused")
     momentum, nesterov = options.pop("momentum", 0.9), options.pop("nesterov", False)
     if name == "sgd":
         return torch.optim.SGD, {**shared, "momentum": momentum, "nesterov": nesterov}
@@ -137,7 +139,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     ),
 }
 
-_SHARED = ("base", "lr", "momentum", "nesterov", "weight_decay", "total_steps", "seed", "when", "sync")
+_SHARED = ("base", "lr", "momentum", "nesterov", "weight_decay", "total_steps", "seed", "when", "sync", "fused")
 
 
 def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.Optimizer:
@@ -148,7 +150,8 @@ def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.
         model: The module whose parameters move.
         **options: ``lr`` (needed), ``momentum`` (0.9), ``nesterov``, ``weight_decay``, ``base`` ("sgd", "adam",
             "adamw"), ``total_steps``, ``seed``, ``sync`` of the engine, ``when`` (see
-            :func:`~landscape.optim.when.parse_when`), and the method's own; an option that is None takes its default.
+            :func:`~landscape.optim.when.parse_when`), ``fused`` (whether the base optimizer takes its step in one
+            kernel), and the method's own; an option that is None takes its default.
 
     Returns:
         The optimizer.

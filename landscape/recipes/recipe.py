@@ -118,7 +118,17 @@ class Recipe:
         )
 
 
-_WITHOUT_EFFECT = ("name", "device", "eval_every", "save_every", "keep_every", "seed", "data_seed", "channels_last")
+_WITHOUT_EFFECT = (
+    "name",
+    "device",
+    "eval_every",
+    "save_every",
+    "keep_every",
+    "seed",
+    "data_seed",
+    "channels_last",
+    "fused",
+)
 
 
 def _shown(value: Any) -> str:

@@ -29,6 +29,7 @@ def launch(
     progress: bool,
     data_root: str | os.PathLike[str] | None,
     stop: Callable[[], bool] | None,
+    tensorboard: bool,
 ) -> None:
     """Train a run in ``config.nproc`` processes and wait for them.
 
@@ -39,6 +40,7 @@ def launch(
         progress: Whether the first process shows progress bars.
         data_root: Folder of the datasets.
         stop: Looked at every tenth of a second; true stops as Ctrl-C does.
+        tensorboard: Whether the first process writes event files.
 
     Raises:
         LandscapeError: What a process raised, as it raised it.
@@ -53,6 +55,7 @@ def launch(
             "resume": resume,
             "progress": progress,
             "data_root": None if data_root is None else os.fspath(data_root),
+            "tensorboard": tensorboard,
             "error": str(told),
         }
         child = _start(json.dumps(request), config.nproc)

@@ -21,10 +21,11 @@ from landscape.training.checkpoint import Checkpoint, list_checkpoints, save_che
 from landscape.training.interrupts import Interrupts
 from landscape.training.metrics import evaluate_classifier
 from landscape.training.passes import Passes
-from landscape.training.precision import describe, memory_format
+from landscape.training.precision import describe, fused_base, memory_format
 from landscape.training.run import Run, stops
 from landscape.training.schedule import Plateau, learning_rate
 from landscape.training.swallowed import MARK
+from landscape.training.tensorboard import EventLog
 from landscape.training.world import World
 
 _MEANS = ("fsam", "vasso")  # what they remember must be the same in all processes: a checkpoint holds one
@@ -64,6 +65,7 @@ class Trainer:
             total_steps=config.epochs * self.batches.count,
             momentum=config.momentum,
             nesterov=config.nesterov,
+            fused=fused_base(config, device) or None,
             sync="global" if self.world.size > 1 and config.optimizer in _MEANS else None,
             **config.method_options(),
         )
@@ -76,6 +78,7 @@ class Trainer:
         self.seconds = 0.0
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss * n, right, n
         self.ledger = Ledger(run.path / "metrics.jsonl")
+        self.events: EventLog | None = None
 
     # Where it stands ----------------------------------------------------------------------------------------------
 
@@ -241,6 +244,8 @@ class Trainer:
         self.seconds = 0.0
         if self.world.leads:
             self.ledger.append(row)
+        if self.events is not None:
+            self.events.add(row)
         if last or self.epoch % self.config.save_every == 0:
             self.save()
         return row

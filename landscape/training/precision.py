@@ -68,6 +68,20 @@ def memory_format(config: RunConfig, input_shape: tuple[int, ...]) -> torch.memo
     return torch.channels_last if wanted else torch.contiguous_format
 
 
+def fused_base(config: RunConfig, device: torch.device) -> bool:
+    """Return whether the base optimizer takes its step in one kernel.
+
+    With "auto" it does on CUDA, where a step is otherwise several launches for each of its operations. On the CPU it
+    would cost bits (momentum rounds differently) for a fraction of a percent of a step. From the settings alone, as
+    the bits depend on it.
+
+    Args:
+        config: The settings.
+        device: Where the weights are.
+    """
+    return device.type == "cuda" if config.fused == "auto" else bool(config.fused)
+
+
 def compiled(
     model: nn.Module, config: RunConfig, attempt: Callable[[nn.Module], Tensor]
 ) -> tuple[Callable[[Tensor], Tensor], str]:
@@ -108,4 +122,5 @@ def describe(config: RunConfig, device: torch.device, layout: torch.memory_forma
         "tf32": "float32, matrix products in TF32" if device.type == "cuda" else "float32 (TF32 is CUDA's alone)",
     }.get(config.precision, config.precision)
     order = "channels last" if layout == torch.channels_last else "channels first"
-    return f"{what}; {order} (channels_last {config.channels_last})"
+    base = "fused" if fused_base(config, device) else "not fused"
+    return f"{what}; {order} (channels_last {config.channels_last}); base optimizer {base} (fused {config.fused})"

@@ -37,6 +37,7 @@ def main(request: str) -> int:
             progress=asked["progress"] and world.leads,
             data_root=asked["data_root"],
             stop=None,
+            tensorboard=asked["tensorboard"],
         )
     except LandscapeError as error:
         write_json(asked["error"], {"kind": type(error).__name__, "message": str(error)})

@@ -82,6 +82,7 @@ class RunConfig(Config):
         precision: "float32", "float64", "tf32" (float32 whose matrix products CUDA rounds), or mixed precision, which
             is autocast over float32 weights: "bfloat16", or "float16" with a gradient scaler.
         channels_last: Whether images lie in memory with their channels last: true, false, or "auto" (where it pays).
+        fused: Whether the base optimizer takes its step in one kernel: true, false, or "auto" (on CUDA).
         compile: Compile the model with torch.compile, where that works.
         eval_every: Test every so many epochs; the last epoch always.
         save_every: Checkpoint every so many epochs; the last epoch always. The newest two are kept.
@@ -152,6 +153,7 @@ class RunConfig(Config):
     nproc: int = 1
     precision: Literal["float32", "float64", "bfloat16", "float16", "tf32"] = "float32"
     channels_last: bool | Literal["auto"] = "auto"
+    fused: bool | Literal["auto"] = "auto"
     compile: bool = False
     eval_every: int = 1
     save_every: int = 1

@@ -14,11 +14,12 @@ from landscape.training.precision import AUTOCAST
 
 MARK = "of the perturbed weights"
 """In every note, so that a log tells whether it has one."""
+_FINER = {"bfloat16": "float16, tf32 or float32", "float16": "float32", "tf32": "float32"}
 _HALF = 0.5**0.5  # with a lower cosine, less than half of the squared length lies along what was asked for
 
 
 def fidelity_note(optimizer: torch.optim.Optimizer, precision: str, closure: Callable[[], Any]) -> str | None:
-    """Say what autocast's rounding makes of an optimizer's next perturbation.
+    """Say what the rounding of autocast, or of TF32 on CUDA, makes of an optimizer's next perturbation.
 
     Args:
         optimizer: Any; nothing of it is changed.
@@ -29,10 +30,14 @@ def fidelity_note(optimizer: torch.optim.Optimizer, precision: str, closure: Cal
         One line, a warning where the cosine between the perturbation and what is left of it is below 0.71; None where
         there is nothing to measure: no rounding, or no perturbation at this step.
     """
-    if precision not in AUTOCAST or not isinstance(optimizer, PerturbedOptimizer):
+    if not isinstance(optimizer, PerturbedOptimizer):
+        return None
+    on_cuda = optimizer.param_groups[0]["params"][0].is_cuda
+    dtype = "tf32" if precision == "tf32" and on_cuda else AUTOCAST.get(precision)
+    if dtype is None:
         return None
     try:
-        found = perturbation_fidelity(optimizer, AUTOCAST[precision], closure=closure)
+        found = perturbation_fidelity(optimizer, dtype, closure=closure)
     except (ConfigError, OptimizerError):
         return None
     what = (
@@ -41,4 +46,4 @@ def fidelity_note(optimizer: torch.optim.Optimizer, precision: str, closure: Cal
     )
     if found.cosine >= _HALF:
         return f"perturbation: {what}"
-    return f"warning: {precision} swallows the perturbation: {what}. Raise the radius, or use float16, tf32 or float32"
+    return f"warning: {precision} swallows the perturbation: {what}. Raise the radius, or use {_FINER[precision]}"

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from landscape.errors import ConfigError, MismatchError, NonFiniteError, StorageError
 from landscape.models.trust import trust_model
@@ -23,6 +23,7 @@ from landscape.training.materials import build_run_model, load_run_dataset, reso
 from landscape.training.precision import matrix_precision
 from landscape.training.run import Run
 from landscape.training.run_config import RunConfig
+from landscape.training.tensorboard import EventLog, require_tensorboard
 from landscape.training.world import World
 
 
@@ -34,6 +35,7 @@ def train(
     progress: bool = True,
     data_root: str | os.PathLike[str] | None = None,
     stop: Callable[[], bool] | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a model as the settings say, or go on where an earlier call was stopped.
 
@@ -49,6 +51,8 @@ def train(
         progress: Show progress bars.
         data_root: Folder of the datasets; None is ``data``.
         stop: Called after every step; true stops as Ctrl-C does. For background jobs.
+        tensorboard: Also write the metrics as event files into the run's folder ``tensorboard``, epoch by epoch; of a
+            finished run, all of them.
 
     Returns:
         The finished run.
@@ -63,6 +67,7 @@ def train(
         StorageError: The folder cannot be written, or "must" found nothing.
         CorruptFileError: Every checkpoint of the run is damaged, or its metrics or environment are.
         NonFiniteError: The loss became NaN or infinite; the last good checkpoint is kept.
+        MissingDependencyError: ``tensorboard`` is asked for and not installed.
         KeyboardInterrupt: Ctrl-C; the position was saved.
 
     Warns:
@@ -70,6 +75,8 @@ def train(
     """
     if resume not in ("auto", "never", "must"):
         raise ConfigError("resume is out of range.", expected="'auto', 'never' or 'must'", got=repr(resume))
+    if tensorboard:
+        require_tensorboard()
     resolve_device(config.device)
     trust_model(config.model)
     run = Run(Path(root) / config.folder_name, config)
@@ -81,13 +88,21 @@ def train(
     if exists and resume != "never":
         Run.load(run.path)
         if _is_complete(run):
+            if tensorboard:
+                EventLog(run.path / "tensorboard", run.metrics()).close()
             return run
+    how: dict[str, Any] = {
+        "root": root,
+        "resume": resume,
+        "progress": progress,
+        "data_root": data_root,
+        "stop": stop,
+        "tensorboard": tensorboard,
+    }
     if config.nproc > 1:
-        launch(config, root=root, resume=resume, progress=progress, data_root=data_root, stop=stop)
+        launch(config, **how)
         return run
-    return train_here(
-        config, world=World(), root=root, resume=resume, progress=progress, data_root=data_root, stop=stop
-    )
+    return train_here(config, world=World(), **how)
 
 
 def train_here(
@@ -99,6 +114,7 @@ def train_here(
     progress: bool,
     data_root: str | os.PathLike[str] | None,
     stop: Callable[[], bool] | None,
+    tensorboard: bool,
 ) -> Run:
     """Train in this process: all of the run, or its part of one that several processes train.
 
@@ -110,6 +126,7 @@ def train_here(
         progress: Show progress bars.
         data_root: Folder of the datasets.
         stop: As there; not looked at where there are several processes.
+        tensorboard: As there.
 
     Returns:
         The finished run.
@@ -129,6 +146,8 @@ def train_here(
             if world.leads:
                 _begin(run, trainer, describe_environment(device, train_data, test_data, data_root))
             _follow(run, trainer, world)
+            if tensorboard and world.leads:
+                trainer.events = EventLog(run.path / "tensorboard", trainer.ledger.rows())
             _fit(run, trainer, interrupts, progress=progress, stop=stop)
     return run
 

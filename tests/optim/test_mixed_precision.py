@@ -146,6 +146,22 @@ def test_fidelity_against_a_hand_made_case():
     assert torch.equal(weight.grad, torch.tensor([2.0**-7, 2.0**-10]))
 
 
+def test_tf32_rounds_as_float16_does_where_that_has_the_range():
+    """Both have 10 bits after the leading one."""
+    weight = nn.Parameter(torch.rand(10_000, generator=torch.Generator().manual_seed(0)) + 0.1)
+    optimizer = SAM([weight], torch.optim.SGD, rho=0.02, lr=0.1)
+    weight.grad = torch.randn(10_000, generator=torch.Generator().manual_seed(1))
+    coarse = perturbation_fidelity(optimizer, "tf32")
+    assert coarse == perturbation_fidelity(optimizer, torch.float16)
+    assert 0.1 < coarse.unchanged < 0.9
+    weight.data *= 2.0**30  # out of float16's range, where TF32 is as exact as before
+    optimizer.param_groups[0]["rho"] *= 2.0**30
+    far = perturbation_fidelity(optimizer, "tf32")
+    assert far.unchanged == pytest.approx(coarse.unchanged, abs=1e-3)
+    weight.data[0] = torch.inf
+    assert math.isnan(perturbation_fidelity(optimizer, "tf32").length)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_the_global_norm_of_small_and_large_tensors_together(dtype):
     tensors = [torch.full((n,), 0.5, dtype=dtype) for n in (1, 7, 5000, 30)] + [torch.full((3, 2), 0.5, dtype=dtype)]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from landscape.errors import ConfigError
-from landscape.optim import LPFSGD, NSO, SmoothOut
+from landscape.optim import LPFSGD, NSO, EntropySGD, SmoothOut
 from landscape.seeding import seeded
 
 COUNT = 2000
@@ -110,6 +110,36 @@ def test_nso_gives_each_micro_batch_whole_pairs():
     optimizer.step([make(1.0), make(4.0)], weights=[2.0, 1.0])
     assert calls == [1.0, 1.0, 4.0, 4.0]
     assert weight.item() == pytest.approx(2.0, rel=1e-12)  # (2 * 1 + 1 * 4) / 3, the noise cancels on a quadratic
+
+
+@pytest.mark.parametrize("make", [LPFSGD, NSO, SmoothOut])
+def test_the_noise_of_one_weight_says_nothing_about_that_of_another(make):
+    (matrix, vector), _ = draws(make)
+    for row in matrix.unbind(1):
+        products = (row / row.std()) * (vector / vector.std())
+        assert products.mean().abs() < 5 / math.sqrt(products.numel())  # independent and of variance 1: at 5 sigma
+        assert products.mean(0).abs().max() < 5 / math.sqrt(COUNT)
+
+
+@pytest.mark.parametrize("make", [LPFSGD, NSO, SmoothOut, EntropySGD])
+def test_the_noise_does_not_depend_on_how_weights_lie_in_memory(make):
+    def end(layout):
+        with seeded(1, "weights"):
+            model = nn.Conv2d(3, 4, 3).double().to(memory_format=layout)
+        optimizer = make(model.parameters(), lr=0.1)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = sum((w**2).sum() for w in model.parameters())
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        return [w.detach() for w in model.parameters()]
+
+    for first, last in zip(end(torch.contiguous_format), end(torch.channels_last), strict=True):
+        torch.testing.assert_close(first, last, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("make", [LPFSGD, NSO, SmoothOut])

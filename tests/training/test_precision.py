@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from landscape.training import RunConfig, train
-from landscape.training.precision import matrix_precision, memory_format
+from landscape.training.precision import fused_base, matrix_precision, memory_format
 
 TINY = {"dataset": "digits", "limit": 64, "test_limit": 50, "model": "mlp", "model_options": {"hidden": [8]}}
 
@@ -67,7 +67,9 @@ def test_channels_last_is_another_order_of_the_same_numbers(tmp_path):
         tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
         for tensor in last.checkpoint().model.values()
     )
-    assert "; channels last (channels_last True); not compiled" in last.log_text()
+    assert (
+        "; channels last (channels_last True); base optimizer not fused (fused auto); not compiled" in last.log_text()
+    )
     assert "; channels first (channels_last False)" in first.log_text()
     assert memory_format(RunConfig(), (3, 8, 8)) == torch.channels_last
     for which in (True, "auto"):
@@ -160,3 +162,28 @@ def test_looking_at_the_perturbation_changes_no_bit(tmp_path, monkeypatch, optim
     monkeypatch.setattr(sys.modules["landscape.training.passes"], "fidelity_note", lambda *given: "nothing")
     assert run(tmp_path / "b", **options).weights_checksum() == looked.weights_checksum()
     assert math.isfinite(looked.metrics()[-1]["train_loss"])
+
+
+@pytest.mark.parametrize("base", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "sam", "amp", "lpfsgd", "entropysgd"])
+def test_a_fused_base_takes_the_same_steps(tmp_path, optimizer, base):
+    name, options = (base, {}) if optimizer == "sgd" else (optimizer, {"base": base})
+    options |= {"optimizer": name, "lr": 0.01, "precision": "float64"}
+    fused, plain = (run(tmp_path, fused=which, **options) for which in (True, False))
+    for key, tensor in fused.checkpoint().model.items():
+        torch.testing.assert_close(tensor, plain.checkpoint().model[key], rtol=1e-9, atol=1e-11)
+    assert "base optimizer fused (fused True)" in fused.log_text()
+    assert fused.checkpoint().optimizer["param_groups"][0]["fused"] is True
+
+
+def test_a_fused_base_with_a_scaler_skips_and_steps(tmp_path):
+    fused, plain = (run(tmp_path, fused=which, precision="float16", lr=0.01) for which in (True, False))
+    for key, tensor in fused.checkpoint().model.items():
+        torch.testing.assert_close(tensor, plain.checkpoint().model[key], rtol=1e-4, atol=1e-6)
+
+
+def test_fused_is_chosen_on_cuda_alone():
+    auto = RunConfig()
+    assert fused_base(auto, torch.device("cuda")) and not fused_base(auto, torch.device("cpu"))
+    assert fused_base(auto.replace(fused=True), torch.device("cpu"))
+    assert not fused_base(auto.replace(fused=False), torch.device("cuda"))
