@@ -82,8 +82,8 @@ def main(argv: Sequence[str] = ()) -> int:
             one = found[f"{precision}, batch {batch}"] = measure(data, settings, options.rounds)
             speed = one["images_per_second"]
             print(
-                f"  {options.model}, {precision}, batch {batch}: SGD {speed['sgd']:.0f} images/s, an epoch of {FULL} in "
-                f"{one['sgd_epoch_seconds']:.2f} s (aim {EPOCH}); SAM {speed['sam']:.0f} images/s, "
+                f"  {options.model}, {precision}, batch {batch}: SGD {speed['sgd']:.0f} images/s, an epoch of {FULL} "
+                f"in {one['sgd_epoch_seconds']:.2f} s (aim {EPOCH}); SAM {speed['sam']:.0f} images/s, "
                 f"{one['sam_over_sgd']:.2f} times SGD's time (aim {RATIO})"
             )
     largest = [one for name, one in found.items() if name.endswith(f"batch {max(options.batches)}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from landscape.config import is_whole
@@ -75,3 +76,11 @@ def detached(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(detached(item) for item in value)
     return value
+
+
+def forget_casts() -> None:
+    """Forget the half-precision copies of weights that autocast keeps until its outermost context ends.
+
+    Whoever opened that context around a whole step would otherwise look at the old weights in every pass.
+    """
+    torch.clear_autocast_cache()

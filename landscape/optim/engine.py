@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import OptimizerError
-from landscape.optim.closures import refuse_sparse
+from landscape.optim.closures import forget_casts, refuse_sparse
 from landscape.optim.passes import Closure, PassOptimizer
 
 
@@ -40,6 +40,9 @@ class PerturbedOptimizer(PassOptimizer):
         """
         if self._away:
             raise OptimizerError("first_step() twice.", expected="second_step() in between", fix="Call second_step().")
+        looks = 1 if self._planned_passes() is None else self._looks(1)
+        if looks > 1:
+            raise OptimizerError(f"{type(self).__name__} looks {looks} times a step.", fix="Use step(closure).")
         if self.clean_pass and not self._marks.fresh(self._parameters()):
             raise OptimizerError(
                 "There are no gradients, or only those of the last step.",
@@ -76,6 +79,7 @@ class PerturbedOptimizer(PassOptimizer):
         finally:
             self._unscale = None
             _set_gradients(parameters, gradients)
+            forget_casts()
 
     @torch.no_grad()
     def second_step(
@@ -170,6 +174,7 @@ class PerturbedOptimizer(PassOptimizer):
             if index or self.clean_pass:
                 self._pass(closure, "loss", last=False)
             self._perturb(index)
+        forget_casts()
 
 
 def _set_gradients(parameters: list[Tensor], gradients: list[Tensor | None]) -> None:

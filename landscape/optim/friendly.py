@@ -36,9 +36,15 @@ class MeanOptimizer(AscentOptimizer):
     def _means(self, weights: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
         """Return the means with these gradients in them, and those without (None where there was none)."""
         before = [self.memory.get(w, {}).get("mean") for w in weights]
-        pairs = zip(gradients, before, strict=True)
-        after = [g.clone() if m is None else torch.lerp(g, m, self._decay) for g, m in pairs]
+        seen = [self.memory.get(w, {}).get("seen") for w in weights]
+        after = [self._mean(g, m, s) for g, m, s in zip(gradients, before, seen, strict=True)]
         return after, before
+
+    def _mean(self, gradient: Tensor, mean: Tensor | None, seen: Tensor | None) -> Tensor:
+        if mean is None:
+            return gradient.clone()
+        both = torch.lerp(gradient, mean, self._decay)
+        return both if seen is None else torch.where(seen, both, gradient)
 
     def _finite(self, gradients: list[Tensor]) -> Tensor | None:
         """Whether no gradient overflowed; None where there is no gradient scaler to make one overflow."""
@@ -50,10 +56,15 @@ class MeanOptimizer(AscentOptimizer):
         for weight, mean in zip(weights, means, strict=True):
             entry = self.memory.setdefault(weight, {})
             old = entry.get("mean")
+            # an overflow under a gradient scaler must not enter the mean, nor begin it
             if old is None:
                 entry["mean"] = mean if finite is None else torch.where(finite, mean, torch.zeros_like(mean))
-            else:  # an overflow under a gradient scaler must not enter the mean
+                if finite is not None:
+                    entry["seen"] = finite.clone()
+            else:
                 old.copy_(mean if finite is None else torch.where(finite, mean, old))
+                if "seen" in entry:
+                    entry["seen"].fill_(True) if finite is None else entry["seen"].logical_or_(finite)
 
 
 class FriendlySAM(MeanOptimizer):

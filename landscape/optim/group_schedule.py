@@ -72,7 +72,8 @@ class ProportionalRho:
         optimizer: Its groups have "rho" and "lr".
         rho_max: Radius at ``lr_max``.
         rho_min: Radius at ``lr_min``.
-        lr_max: Highest learning rate; by default the present one of each group.
+        lr_max: Highest learning rate; by default what a scheduler that was built before noted in each group ("max_lr"
+            of one-cycle, else "initial_lr"), else the present one.
         lr_min: Lowest learning rate.
 
     Raises:
@@ -102,7 +103,7 @@ class ProportionalRho:
         if any("rho" not in group for group in optimizer.param_groups):
             raise ConfigError("The optimizer's groups have no rho.", expected="SAM or a relative of it")
         self.optimizer, self.rho_max, self.rho_min, self.lr_min = optimizer, rho_max, rho_min, lr_min
-        self.lr_max = [group["lr"] if lr_max is None else lr_max for group in optimizer.param_groups]
+        self.lr_max = [_highest(group) if lr_max is None else lr_max for group in optimizer.param_groups]
         if not 0 <= rho_min <= rho_max or any(high <= lr_min for high in self.lr_max):
             raise ConfigError(
                 "The bounds are out of order.",
@@ -116,3 +117,20 @@ class ProportionalRho:
         for group, high in zip(self.optimizer.param_groups, self.lr_max, strict=False):
             done = (float(group["lr"]) - self.lr_min) / (high - self.lr_min)
             group["rho"] = self.rho_min + (self.rho_max - self.rho_min) * min(max(done, 0.0), 1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the learning rates that give the largest radius."""
+        return {"lr_max": list(self.lr_max)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the schedule that was saved, with the groups' present learning rates.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+        """
+        self.lr_max = list(state["lr_max"])
+        self.step()
+
+
+def _highest(group: dict[str, Any]) -> float:
+    return float(group.get("max_lr", group.get("initial_lr", group["lr"])))

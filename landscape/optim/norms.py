@@ -83,7 +83,7 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """
     wide = torch.promote_types(left[0].dtype, torch.float32)
     pairs = [(a.reshape(-1).to(wide), b.reshape(-1).to(wide)) for a, b in zip(left, right, strict=True)]
-    return _stacked([torch.linalg.vecdot(a, b) for a, b in pairs]).sum()
+    return _stacked([torch.dot(a, b) for a, b in pairs]).sum()
 
 
 def multiply(tensors: Sequence[Tensor], factor: Tensor) -> None:

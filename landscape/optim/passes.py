@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import ConfigError, OptimizerError
 from landscape.optim.backup import Backup, Statistics
-from landscape.optim.closures import detached, refuse_sparse, shares_of
+from landscape.optim.closures import detached, forget_casts, refuse_sparse, shares_of
 from landscape.optim.gradients import GradientCopy, GradientMarks, GradientSum
 from landscape.optim.linked import LinkedOptimizer
 from landscape.optim.norms import dot, global_norm, multiply
@@ -168,8 +168,8 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 :func:`micro_batches`.
             weights: For several closures: the weight of each, for example its share of the examples; equal by default.
             scaler: A ``torch.amp.GradScaler``; the closure then calls ``scaler.scale(loss).backward()``, and the caller
-                ``scaler.update()`` after the step. An overflow in any pass skips the step, weights and statistics
-                untouched.
+                ``scaler.update()`` after the step. An overflow in any pass skips the step: the weights stay; running
+                statistics are those of the first pass, as for any optimizer.
             max_grad_norm: Clip the final gradient, averaged and unscaled, to this norm over all weights.
 
         Returns:
@@ -271,8 +271,9 @@ class PassOptimizer(LinkedOptimizer, ABC):
         return detached(values[0]) if values else None
 
     def _pass(self, closure: Closure, name: str, *, last: bool) -> Any:
-        for parameter in self._parameters():
+        for parameter in self._all_parameters():  # frozen ones too: the base optimizer would step with what is left
             parameter.grad = None
+        forget_casts()
         with torch.enable_grad(), self._communication(last):
             value = closure()
         gradients = [gradient for p in self._parameters() if (gradient := p.grad) is not None]
@@ -366,6 +367,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
         self._backup.restore()
         self._statistics.restore()
         self._away = False
+        forget_casts()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, and remember that what is left is no fresh gradient.

@@ -96,10 +96,13 @@ def smallest_part(config: RunConfig, examples: int) -> int:
     Example:
         >>> smallest_part(RunConfig(batch_size=64), 130), smallest_part(RunConfig(optimizer="lpfsgd", M=3), 64)
         (2, 20)
+        >>> smallest_part(RunConfig(batch_size=17, optimizer="lpfsgd", M=5, nproc=2), 17)  # 8 = 4 x 2, 9 = 4 x 2 + 1
+        1
     """
     full, rest = divmod(examples, config.batch_size)
     batches = [config.batch_size] * bool(full) + [rest] * (rest >= 2 * config.nproc or not full)
-    return min(_last_chunk(size // config.nproc, config.M or 1) for size in batches)
+    shares = {share for size in batches for share in (size // config.nproc, -(-size // config.nproc))}
+    return min(_last_chunk(share, config.M or 1) for share in shares)
 
 
 def _last_chunk(size: int, parts: int) -> int:

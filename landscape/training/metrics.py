@@ -87,7 +87,7 @@ def classification_metrics(logits: Tensor, targets: Tensor) -> Metrics:
         0.5
     """
     ece = expected_calibration_error(logits, targets)
-    wrong = (logits.argmax(1) != targets).double().mean()
+    wrong = torch.where(logits.isnan().any(1), torch.nan, (logits.argmax(1) != targets).double()).mean()
     nll = nn.functional.cross_entropy(logits.double(), targets)
     error, nll_value, ece_value = torch.stack([wrong, nll, ece]).tolist()
     return Metrics(error=error, nll=nll_value, ece=ece_value, examples=len(targets))

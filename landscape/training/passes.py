@@ -56,7 +56,7 @@ class Passes:
         self._attack = self._move = None
         if config.adversarial_epsilon:
             radius, steps = config.adversarial_epsilon, config.adversarial_steps
-            self._attack = InputAttack(data, epsilon=radius, steps=steps, seed=config.seed)
+            self._attack = InputAttack(data, epsilon=radius, steps=steps, seed=config.seed, names=self.world.names)
         if config.random_perturbation:
             weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
             self._move = RandomMove(weights, radius=config.random_perturbation, seed=config.seed)

@@ -85,16 +85,19 @@ class InputAttack:
         epsilon: The radius, in units of pixels from 0 to 1 (of the raw values for other inputs).
         steps: Ascent steps.
         seed: Names the starting points.
+        names: So does the process, where there are several.
 
     References:
         I. Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015. A. Madry et al., Towards Deep
         Learning Models Resistant to Adversarial Attacks, ICLR 2018, section 2.1.
     """
 
-    def __init__(self, data: Dataset, *, epsilon: float, steps: int, seed: int) -> None:
+    def __init__(
+        self, data: Dataset, *, epsilon: float, steps: int, seed: int, names: tuple[str | int, ...] = ()
+    ) -> None:
         shape = (1, -1) + (1,) * (len(data.input_shape) - 1)
         mean, std = (torch.tensor(v, dtype=torch.float64).reshape(shape) for v in (data.mean, data.std))
-        self.steps, self.seed = steps, seed
+        self.steps, self.seed, self.names = steps, seed, names
         self._radius = (epsilon / std).to(data.device)
         self._limits = None
         if data.inputs.dtype == torch.uint8:
@@ -118,7 +121,7 @@ class InputAttack:
         inputs, length = clean, radius
         if self.steps > 1:
             length = radius * (_REACH / self.steps)
-            stream = generator(self.seed, "attack", step, device=clean.device)
+            stream = generator(self.seed, "attack", step, *self.names, device=clean.device)
             start = torch.rand(clean.shape, generator=stream, device=clean.device, dtype=dtype)
             inputs = torch.clamp(clean + radius * (2.0 * start - 1.0), low, high)
         with frozen_statistics(model):

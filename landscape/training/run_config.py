@@ -63,6 +63,7 @@ class RunConfig(Config):
         clip_norm: Clip the gradient of each step, averaged and unscaled, to this norm; None does not.
         label_smoothing: Of the training loss, 0 to 1.
         flooding: The level b, in nats, below which the training loss is pushed up again: |loss - b| + b; None for none.
+            The loss is that of what is passed at once: each part with M parts, each process's share with nproc.
         mixup: Train on mixtures of two examples with shares drawn from Beta(mixup, mixup), one a batch; 0 for none.
         adversarial_epsilon: Train on inputs moved against the loss, each pixel by up to this much, where pixels run
             from 0 to 1; 0 for none.

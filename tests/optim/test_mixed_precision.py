@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -167,3 +168,72 @@ def test_the_global_norm_of_small_and_large_tensors_together(dtype):
     tensors = [torch.full((n,), 0.5, dtype=dtype) for n in (1, 7, 5000, 30)] + [torch.full((3, 2), 0.5, dtype=dtype)]
     assert global_norm(tensors).item() == pytest.approx(0.5 * math.sqrt(5044), rel=1e-3)
     assert global_norm(tensors[2:3]).dtype in (torch.float32, torch.float64)
+
+
+@EACH
+def test_autocast_around_the_step_is_autocast_in_its_passes(method):
+    """An outer context keeps half-precision copies of the weights, which the perturbation must not leave in use."""
+
+    def end(outside):
+        model, inputs, targets = problem()
+        optimizer = build(method, model.parameters(), model=model)
+        losses = []
+
+        def closure():
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = nn.functional.cross_entropy(model(inputs), targets)
+            losses.append(loss.item())
+            loss.backward()
+            return loss
+
+        with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
+            for _ in range(3):
+                optimizer.step(closure)
+        return flat(model), losses
+
+    (weights, losses), (expected, reference) = end(True), end(False)
+    assert losses == reference and torch.equal(weights, expected)
+
+
+def test_autocast_around_the_two_calls():
+    def end(outside):
+        model, inputs, targets = problem()
+        optimizer = build("sam", model.parameters(), model=model)
+
+        def backward():
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = nn.functional.cross_entropy(model(inputs), targets)
+            loss.backward()
+
+        with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
+            for _ in range(2):
+                backward()
+                optimizer.first_step(zero_grad=True)
+                backward()
+                optimizer.second_step(zero_grad=True)
+            backward()
+            with optimizer.perturbed(), torch.autocast("cpu", torch.bfloat16):
+                seen = model(inputs)
+        return flat(model), seen
+
+    (weights, seen), (expected, reference) = end(True), end(False)
+    assert torch.equal(weights, expected) and torch.equal(seen, reference)
+
+
+@pytest.mark.parametrize("method", ["fsam", "vasso"])
+def test_an_overflow_at_the_first_step_does_not_begin_the_mean(method):
+    def end(overflow):
+        model, inputs, targets = problem(norm=False)
+        optimizer = build(method, model.parameters(), model=model)
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        for number in range(3 if overflow else 2):
+            spoil = 1 if overflow and number == 0 else None
+            optimizer.step(closure_of(model, optimizer, inputs, targets, scaler=scaler, spoil_at=spoil), scaler=scaler)
+            scaler.update()
+        return flat(model), [entry["mean"] for entry in optimizer.memory.values()]
+
+    (spoiled, means), (clean, expected) = end(True), end(False)
+    torch.testing.assert_close(spoiled, clean, rtol=1e-6, atol=1e-7)  # the scales differ by a power of two
+    for mean, other in zip(means, expected, strict=True):
+        torch.testing.assert_close(mean, other, rtol=1e-6, atol=1e-7)

@@ -126,9 +126,9 @@ def test_methods_with_more_passes_refuse_two_calls():
     assert torch.equal(flat(model), before)
 
 
-def test_two_calls_take_one_draw_of_a_method_that_draws_more():
+def test_two_calls_take_the_draw_of_a_method_that_draws_once():
     model, inputs, targets = problem(norm=False)
-    optimizer = build("nso", model.parameters())
+    optimizer = build("lpf", model.parameters(), M=1)
     before = flat(model)
     optimizer.first_step()
     moved = flat(model) - before
@@ -168,3 +168,34 @@ def test_a_look_makes_no_old_gradient_new_and_no_new_one_old(fresh):
     before = closure.calls[0]
     optimizer.step(closure)
     assert closure.calls[0] - before == (1 if fresh else 2)
+
+
+@pytest.mark.parametrize(("method", "options"), [("nso", {}), ("nso", {"pairs": 3}), ("lpf", {"M": 4})])
+def test_methods_that_look_several_times_need_a_closure(method, options):
+    model, inputs, targets = problem(norm=False)
+    optimizer = build(method, model.parameters(), **options)
+    F.cross_entropy(model(inputs), targets).backward()
+    before = flat(model)
+    with pytest.raises(OptimizerError, match=r"times a step.*step\(closure\)"):
+        optimizer.first_step(zero_grad=True)
+    assert torch.equal(flat(model), before)
+    with optimizer.perturbed():
+        assert not torch.equal(flat(model), before)
+
+
+@EACH
+def test_a_weight_that_is_frozen_meanwhile_stays(method):
+    model, inputs, targets = problem(norm=False)
+    optimizer = build(method, model.parameters(), model=model)
+    optimizer.step(closure_of(model, optimizer, inputs, targets))
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+
+    def closure():  # relies on the step to clear the gradients
+        loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    assert torch.equal(model[0].weight, before)

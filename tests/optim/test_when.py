@@ -74,3 +74,35 @@ def test_group_schedules_move_an_option_and_resume():
         ProportionalRho(optimizer, rho_max=0.1, rho_min=0.2)
     with pytest.raises(ConfigError, match="no rho"):
         ProportionalRho(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), rho_max=0.1)
+
+
+def test_a_proportional_radius_goes_on_where_it_stood():
+    def make():
+        return SAM([nn.Parameter(torch.ones(1))], torch.optim.SGD, rho=0.1, lr=0.4)
+
+    whole = make()
+    schedule = ProportionalRho(whole, rho_max=0.2)
+    whole.param_groups[0]["lr"] = 0.1
+    schedule.step()
+    resumed = make()
+    resumed.load_state_dict(whole.state_dict())
+    again = ProportionalRho(resumed, rho_max=0.2)
+    again.load_state_dict(schedule.state_dict())
+    assert resumed.param_groups[0]["rho"] == whole.param_groups[0]["rho"] == pytest.approx(0.05)
+
+
+def test_a_proportional_radius_takes_the_schedulers_highest_rate():
+    optimizer = SAM([nn.Parameter(torch.ones(1))], torch.optim.SGD, rho=0.1, lr=0.1, momentum=0.9)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.4, total_steps=10)
+    schedule = ProportionalRho(optimizer, rho_max=0.2)
+    seen = []
+    for _ in range(9):
+        optimizer.param_groups[0]["params"][0].grad = torch.ones(1)
+        optimizer.base_optimizer.step()
+        optimizer._opt_called = True
+        rates.step()
+        schedule.step()
+        group = optimizer.param_groups[0]
+        assert group["rho"] == pytest.approx(0.2 * group["lr"] / 0.4)
+        seen.append(group["rho"])
+    assert max(seen) > 4 * min(seen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -42,3 +44,9 @@ def test_calibration_of_nothing_is_refused_and_nan_is_shown():
         expected_calibration_error(torch.zeros(3, 2), torch.zeros(4, dtype=torch.long))
     spoiled = torch.tensor([[torch.nan, 0.0], [1.0, 0.0]])
     assert np.isnan(classification_metrics(spoiled, torch.tensor([0, 1])).ece)
+
+
+def test_nan_logits_give_nan_in_everything():
+    logits = torch.tensor([[0.0, 1.0], [torch.nan, torch.nan]])
+    found = classification_metrics(logits, torch.tensor([1, 0]))
+    assert math.isnan(found.error) and math.isnan(found.nll) and math.isnan(found.ece)

@@ -186,3 +186,17 @@ def test_clipping_is_of_the_whole_gradient():
 def test_the_counted_loss_is_that_before_flooding():
     plain, high = watched_step(optimizer="sgd")[1], watched_step(optimizer="sgd", flooding=50.0)[1]
     assert torch.equal(plain, high)
+
+
+def test_each_process_starts_its_attack_elsewhere():
+    data = digits()
+    batch = Batch(data.normalized(dtype=torch.float64), data.targets)
+    linear = nn.Linear(32, 3).double()
+    nn.init.zeros_(linear.weight)  # no direction: the starting points are left
+
+    def start(names):
+        made = InputAttack(data, epsilon=0.1, steps=2, seed=0, names=names)
+        return made(linear, batch, lambda b: batch_loss(linear(b.inputs.flatten(1)), b), 5).inputs
+
+    assert torch.equal(start((0,)), start((0,)))
+    assert not torch.isclose(start((0,)), start((1,))).any(1).all()
