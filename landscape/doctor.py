@@ -46,7 +46,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
 EXTRAS: dict[str, tuple[str, ...]] = {
     "cluster": ("dask", "distributed", "submitit"),
     "translation": ("tokenizers", "sacrebleu"),
-    "dev": ("pytest", "hypothesis", "ruff", "pyright", "playwright", "pyyaml"),
+    "tensorboard": ("tensorboard",),
+    "dev": ("pytest", "hypothesis", "ruff", "pyright", "playwright", "pyyaml", "tensorboard"),
 }
 """The optional groups of distributions."""
 

@@ -21,8 +21,8 @@ from landscape.training import Run, RunConfig
 # under label noise.
 RADII: dict[str, tuple[str, tuple[float, ...]]] = {
     "sam": ("rho", (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)),
-    "asam": ("rho", (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
-    "amp": ("epsilon", (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)),
+    "asam": ("rho", (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
+    "amp": ("epsilon", (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)),
     "lpfsgd": ("std", (0.01, 0.02, 0.04, 0.08, 0.16)),
 }
 
