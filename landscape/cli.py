@@ -6,7 +6,9 @@ import dataclasses
 import io
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -232,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="landscape",
             description="An interactive loss-landscape suite. --version: which one.",
         )
-        return chosen.run()
+        with _plain_warnings():
+            return chosen.run()
     except LandscapeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -241,6 +244,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show this package's warnings as sentences, without the line of code that raised them."""
+    usual = warnings.formatwarning
+
+    def plain(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
+        if category.__module__.partition(".")[0] == "landscape":
+            return f"warning: {message}\n"
+        return usual(message, category, *place, **line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _train_with_defaults(words: Sequence[str]) -> Any:

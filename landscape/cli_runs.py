@@ -66,15 +66,20 @@ class RunsCommand:
         print(", ".join(f"{number} {state}" for state, number in counts(runs).items()))
         for run in runs:
             if run.problem:
-                print(f"{run.path.name}: {run.problem}")
+                print(_shown(f"{run.path.name}: {run.problem}"))
         return 0
+
+
+def _shown(text: str) -> str:
+    """Text that cannot move the cursor or color the terminal, whatever a folder's name or a stored message holds."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     error = "" if run.test_error is None else f"{100 * run.test_error:.2f} %"
     changed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.changed))
     progress = f"{run.epoch}/{run.epochs}" if run.epochs else ""
-    return run.path.name, run.state, progress, error, run.optimizer, changed
+    return _shown(run.path.name), run.state, progress, error, run.optimizer, changed
 
 
 def described(recipe: Recipe) -> Iterator[str]:
@@ -161,14 +166,17 @@ def starting_settings(words: Sequence[str]) -> RunConfig | None:
         return None
     from landscape.storage import read_json
 
-    return RunConfig.from_dict(read_json(file))
+    return RunConfig.from_dict(read_json(file, fix="Correct it: settings as in a run's config.json."))
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:
     found: Any = None
     for k, word in enumerate(words):
-        if word == flag and k + 1 < len(words):
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") != flag:
+            continue
+        if equals:
+            found = value
+        elif k + 1 < len(words):
             found = words[k + 1]
-        elif word.startswith(f"{flag}="):
-            found = word.removeprefix(f"{flag}=")
     return found

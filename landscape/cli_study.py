@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -37,19 +37,20 @@ class StudyCommand:
 
     def run(self) -> int:
         """Train, print the table, save."""
+        from landscape.storage import require_writable
         from landscape.study.generalization import compare_generalization, default_result_path
 
+        sizes: dict[str, Any] = {"seeds": self.seeds, "search_seeds": self.search_seeds, "validation": self.held_out}
+        path = self.output or default_result_path(self.settings, self.root, **sizes)
+        require_writable(path)
         found = compare_generalization(
             self.settings,
-            seeds=self.seeds,
-            search_seeds=self.search_seeds,
-            validation=self.held_out,
+            **sizes,
             root=self.root,
             jobs=self.jobs,
             data_root=self.data_root,
             progress=not self.quiet,
         )
-        path = self.output or default_result_path(self.settings, self.root)
         found.save(path)
         print(found.table())
         print(f"\nresult {path}")

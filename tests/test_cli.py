@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 import landscape
 from landscape.__main__ import main as start
-from landscape.cli import main
+from landscape.cli import _plain_warnings, main
 from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
 from landscape.errors import StorageError
 from landscape.training import Run, RunConfig
@@ -326,3 +327,15 @@ def test_a_plane_beyond_all_numbers(capsys, trained, tmp_path, extent, code):
     found, _, err = call(capsys, "surface", trained, *words)
     assert found == code, err
     assert "beyond what torch.float32 can hold" in err or not code
+
+
+def test_warnings_are_sentences_without_code():
+    from landscape.training.checkpoint import StorageWarning
+
+    before = warnings.formatwarning
+    with _plain_warnings():
+        assert warnings.formatwarning(StorageWarning("One is lost."), StorageWarning, "a.py", 3) == (
+            "warning: One is lost.\n"
+        )
+        assert "a.py:3: UserWarning: other" in warnings.formatwarning(UserWarning("other"), UserWarning, "a.py", 3)
+    assert warnings.formatwarning is before

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from landscape import cli_runs
 from landscape.cli import main
 from landscape.cli_runs import comparison
 from landscape.recipes import RECIPES, load_recipe
@@ -143,3 +144,27 @@ def test_runs_where_there_are_none(capsys, tmp_path):
     assert call(capsys, "runs", "--root", str(tmp_path)) == (0, f"no runs in {tmp_path}\n", "")
     code, out, err = call(capsys, "runs", "--root", str(tmp_path / "no"))
     assert (code, out) == (2, "") and "There is no folder" in err
+
+
+def test_names_cannot_move_the_cursor(capsys, tmp_path):
+    folder = tmp_path / "a\x1b[2Jb\nc"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    code, out, _ = call(capsys, "runs", "--root", str(tmp_path))
+    assert code == 0 and "\x1b" not in out
+    assert out.splitlines()[1].startswith("a\\x1b[2Jb\\nc  unreadable") and len(out.splitlines()) == 4
+
+
+def test_a_recipe_finds_its_data_however_the_flag_is_spelled(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = []
+    monkeypatch.setattr(cli_runs, "recipe_settings", lambda name, **how: given.append((name, how["data_root"])))
+    cli_runs.starting_settings(["train", "--recipe", PLAIN, "--data_root", "there", "--smoke"])
+    cli_runs.starting_settings([f"--recipe={PLAIN}", "--data_root=there"])
+    assert given == [(PLAIN, "there")] * 2
+
+
+def test_settings_that_are_no_json_are_to_be_corrected_not_deleted(capsys, tmp_path):
+    (tmp_path / "a.json").write_text("{,}")
+    code, _, err = call(capsys, "train", "--config", str(tmp_path / "a.json"))
+    assert code == 2 and "Correct it" in err and "Delete" not in err

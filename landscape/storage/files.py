@@ -88,6 +88,8 @@ def replacing(path: str | os.PathLike[str], *, size: int | None = None) -> Itera
         ['a.txt']
     """
     path = Path(path)
+    if os.path.isdir(path):  # unlike Path.is_dir, it takes any name
+        raise StorageError(f"Could not write {path}.", got="a folder", fix="Name a file in it, or move it away.")
     temporary = _temporary_name(path)
     try:
         _make_folder(path.parent)
@@ -110,12 +112,37 @@ def _discard(temporary: Path) -> None:
         temporary.unlink()
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Fail now where a file could not be written later, at the end of long work.
+
+    Its folder is created where missing; the file itself is left as it is.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: It is a folder, or its folder cannot be written.
+    """
+
+    class Tried(Exception):
+        pass
+
+    with contextlib.suppress(Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise Tried
+
+
+def _amount(size: int) -> str:
+    unit, name = (1e6, "MB") if size >= 1e6 else (1e3, "kB")
+    return f"{size / unit:.1f} {name}"
+
+
 def _write_error(path: Path, error: OSError, size: int | None) -> StorageError:
     fix = "Check that the folder exists and can be written."
     if error.errno in _NO_ROOM:
-        needed = "" if size is None else f"{size / 1e6:.1f} MB are needed, "
+        needed = "" if size is None else f"{_amount(size)} are needed, "
         try:
-            free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free on that disk"
+            free = f"{_amount(shutil.disk_usage(path.parent).free)} are free on that disk"
         except OSError:
             free = "the free space is unknown"
         fix = f"Make room ({needed}{free}) and run again; an earlier version of the file, if any, is untouched."
@@ -162,11 +189,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], *, fix: str = "Delete it, or restore a copy.") -> Any:
     """Read a JSON file.
 
     Args:
         path: The file.
+        fix: What to do where it is not JSON.
 
     Returns:
         The parsed value.
@@ -181,9 +209,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise _read_error(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise CorruptFileError(
-            f"{path} is not valid JSON.", got=str(error), fix="Delete it, or restore a copy."
-        ) from error
+        raise CorruptFileError(f"{path} is not valid JSON.", got=str(error), fix=fix) from error
 
 
 def _read_error(path: Path, error: OSError) -> StorageError:

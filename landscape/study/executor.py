@@ -63,7 +63,7 @@ def train_all(
             shift = _Shift(wanted, may_diverge, failures, bar.update)
             _in_workers(shift, workers, Path(root), data_root)
     if failures:
-        raise StudyError(f"{len(failures)} of {len(wanted)} runs failed.", got=failures[0], fix="Mend it and go on.")
+        raise StudyError(f"{len(failures)} of {len(wanted)} runs failed.", got=failures[0])
     return [Run.load(Path(root) / config.folder_name) for config in configs]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape.config import is_whole, require
-from landscape.errors import CorruptFileError
-from landscape.storage import read_json, write_json
+from landscape.errors import ConfigError, CorruptFileError
+from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
 from landscape.study.minima import LABELS
 from landscape.training import Run, RunConfig
@@ -27,6 +27,9 @@ RADII: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
+_SET_HERE = ("seed", "data_seed", "validation", "eval_every", "save_every")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """One method's last-epoch test errors.
@@ -34,9 +37,9 @@ class Score:
     Attributes:
         optimizer: Its name.
         option: The option that is its radius; None for sgd.
-        radius: The chosen one.
+        radius: The chosen one; None also where runs diverged with every radius, and none was trained further.
         validation: (radius, mean error on the held-out examples) of all that were tried.
-        errors: Test error of the last epoch for each seed, fractions from 0 to 1.
+        errors: Test error of the last epoch for each seed, fractions from 0 to 1; NaN where the run diverged.
     """
 
     optimizer: str
@@ -68,11 +71,13 @@ class Generalization:
     Attributes:
         base: The settings that they share, as a plain dictionary.
         validation: Fraction of the training examples that were held out to choose the radii.
+        search_seeds: Runs per method and radius that the choice rests on.
         scores: One per method, sgd first.
     """
 
     base: dict[str, Any]
     validation: float
+    search_seeds: int
     scores: tuple[Score, ...]
 
     def advantage(self, score: Score) -> tuple[float, float]:
@@ -87,16 +92,15 @@ class Generalization:
             "|---|---|---|---|---|",
         ]
         for score in self.scores:
-            radius = "" if score.radius is None else f"{score.option} {score.radius:g}{' (edge)' * score.at_edge}"
-            cells = [LABELS[score.optimizer], radius, f"{100 * score.mean:.2f} ± {100 * score.stderr:.2f}"]
-            if score is self.scores[0]:
-                cells += ["", ""]
-            else:
-                gain, error = self.advantage(score)
-                ratio = f"{gain / error:+.1f}" if error > 0 else ""
-                cells += [f"{100 * gain:+.2f} ± {100 * error:.2f}", ratio]
+            cells = [LABELS[score.optimizer], _radius_text(score), _error_text(score), *self._advantage_texts(score)]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
+
+    def _advantage_texts(self, score: Score) -> list[str]:
+        gain, error = self.advantage(score)
+        if score is self.scores[0] or math.isnan(gain):
+            return ["", ""]
+        return [f"{100 * gain:+.2f} ± {100 * error:.2f}", f"{gain / error:+.1f}" if error > 0 else ""]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON, atomically.
@@ -126,7 +130,8 @@ class Generalization:
                 )
                 for score in found["scores"]
             )
-            return cls(base=found["base"], validation=found["validation"], scores=scores)
+            fields = {key: found[key] for key in ("base", "validation", "search_seeds")}
+            return cls(**fields, scores=scores)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(
                 f"{path} holds no result of this study.", got=str(error), fix="Run the study again."
@@ -149,15 +154,16 @@ def compare_generalization(
 
     Definition: (1) for each method and radius, and for seeds 0 to ``search_seeds`` - 1, train on the training set less
     a held-out fraction; the radius with the lowest mean error on the held-out examples is taken, the smaller one of
-    equals; one with which a run diverges is out. Their labels are as noisy as the others: nobody has clean ones.
-    (2) For seeds 0 to ``seeds`` - 1, train every method on the whole training set and test once, after the last epoch.
-    Seed k also draws the subset of the data and its label noise, the same for all methods, so that differences are
-    paired.
+    equals; one with which a run diverges is out, and so is a method all of whose radii are. The labels held out are as
+    noisy as the others: nobody has clean ones. (2) For seeds 0 to ``seeds`` - 1, train every method on the whole
+    training set and test once, after the last epoch. Seed k also draws the subset of the data and its label noise, the
+    same for all methods, so that differences are paired.
 
     Runs are resumed and reused like all runs: the same call after an interruption goes on.
 
     Args:
-        base: The settings that the methods share; its optimizer is sgd.
+        base: The settings that the methods share; its optimizer is sgd, and what the study sets itself (seed,
+            data_seed, validation, eval_every, save_every) is left at the defaults.
         seeds: Runs per method. Default 10.
         search_seeds: Runs per method and radius. Default 3.
         validation: Fraction of the training examples that are held out, above 0 and below 1. Default a quarter.
@@ -180,7 +186,7 @@ def compare_generalization(
     require(is_whole(seeds) and seeds >= 1, "seeds", "at least 1", seeds)
     require(is_whole(search_seeds) and search_seeds >= 1, "search_seeds", "at least 1", search_seeds)
     require(0 < validation < 1, "validation", "above 0 and below 1", validation)
-    require(base.optimizer == "sgd", "optimizer", "sgd, which the others are compared with", base.optimizer)
+    _check_base(base)
     base = base.replace(eval_every=base.epochs, save_every=base.epochs)
 
     def last_errors(wanted: Sequence[tuple[str, dict[str, float]]], count: int, held_out: float) -> list[list[float]]:
@@ -198,14 +204,48 @@ def compare_generalization(
     searched = last_errors([(name, {option: value}) for name, option, value in tried], search_seeds, validation)
     curves = {name: _curve(name, tried, searched) for name in radii}
     chosen = {name: _best(curve) for name, curve in curves.items()}
-    final = last_errors([("sgd", {}), *((name, {radii[name][0]: chosen[name]}) for name in radii)], seeds, 0.0)
-    scores = [Score(optimizer="sgd", option=None, radius=None, validation=(), errors=tuple(final[0]))]
+    wanted = {name: {radii[name][0]: radius} for name, radius in chosen.items() if radius is not None}
+    final = dict(zip(["sgd", *wanted], last_errors([("sgd", {}), *wanted.items()], seeds, 0.0), strict=True))
+    scores = [Score(optimizer="sgd", option=None, radius=None, validation=(), errors=tuple(final["sgd"]))]
     scores += [
-        Score(optimizer=name, option=radii[name][0], radius=chosen[name], validation=curves[name], errors=tuple(errors))
-        for name, errors in zip(radii, final[1:], strict=True)
+        Score(
+            optimizer=name,
+            option=radii[name][0],
+            radius=chosen[name],
+            validation=curves[name],
+            errors=tuple(final.get(name, [math.nan] * seeds)),
+        )
+        for name in radii
     ]
-    shared = {k: v for k, v in base.to_dict().items() if k not in ("seed", "data_seed", "optimizer", "validation")}
-    return Generalization(base=json.loads(json.dumps(shared)), validation=validation, scores=tuple(scores))
+    shared = {key: value for key, value in base.to_dict().items() if key not in ("optimizer", *_SET_HERE)}
+    return Generalization(
+        base=json.loads(json.dumps(shared)), validation=validation, search_seeds=search_seeds, scores=tuple(scores)
+    )
+
+
+def _check_base(base: RunConfig) -> None:
+    require(base.optimizer == "sgd", "optimizer", "sgd, which the others are compared with", base.optimizer)
+    default = RunConfig()
+    for name in _SET_HERE:
+        if getattr(base, name) != getattr(default, name):
+            raise ConfigError(
+                f"{name} is set by the study itself.", got=getattr(base, name), fix=f"Leave {name} unset."
+            )
+
+
+def _radius_text(score: Score) -> str:
+    if score.option is None:
+        return ""
+    if score.radius is None:
+        return f"every {score.option} diverged"
+    return f"{score.option} {score.radius:g}{' (edge)' * score.at_edge}"
+
+
+def _error_text(score: Score) -> str:
+    lost = sum(map(math.isnan, score.errors))
+    if lost:
+        return "" if score.option and score.radius is None else f"{lost} of {len(score.errors)} runs diverged"
+    return f"{100 * score.mean:.2f} ± {100 * score.stderr:.2f}"
 
 
 def _curve(
@@ -216,9 +256,9 @@ def _curve(
     return tuple((radius, sum(its) / len(its)) for (method, _, radius), its in pairs if method == name)
 
 
-def _best(curve: tuple[tuple[float, float], ...]) -> float:
-    """The radius with the lowest error, the smaller of equals; NaN is worst."""
-    return min(curve, key=lambda pair: (math.inf if math.isnan(pair[1]) else pair[1], pair[0]))[0]
+def _best(curve: tuple[tuple[float, float], ...]) -> float | None:
+    """The radius with the lowest error, the smaller of equals; None where all diverged."""
+    return min(((error, radius) for radius, error in curve if not math.isnan(error)), default=(0.0, None))[1]
 
 
 def _last_error(run: Run) -> float:
@@ -233,7 +273,18 @@ def _stderr(values: Sequence[float]) -> float:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
-def default_result_path(base: RunConfig, root: str | os.PathLike[str]) -> Path:
-    """Return where the command saves a study: ``ROOT/studies/generalization-DATASET-MODEL-HASH.json``."""
-    plain = base.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
-    return Path(root) / "studies" / f"generalization-{plain}-{base.model}-{base.hash[:8]}.json"
+def default_result_path(
+    base: RunConfig, root: str | os.PathLike[str], *, seeds: int, search_seeds: int, validation: float
+) -> Path:
+    """Return where the command saves a study: ``ROOT/studies/generalization-DATASET-MODEL-HASH.json``.
+
+    Args:
+        base: The settings that the methods share.
+        root: Folder of all runs.
+        seeds: As in :func:`compare_generalization`; the hash is of all of these.
+        search_seeds: As there.
+        validation: As there.
+    """
+    asked = json.dumps([base.hash, seeds, search_seeds, validation])
+    stem = base.folder_name.rpartition("-")[0].removesuffix("-sgd")
+    return Path(root) / "studies" / f"generalization-{stem}-{sha256_bytes(asked.encode())[:8]}.json"

@@ -58,8 +58,8 @@ def checkpoint_path(folder: str | os.PathLike[str], step: int) -> Path:
 
 def list_checkpoints(folder: str | os.PathLike[str]) -> list[tuple[int, Path]]:
     """Return (step, path) of every checkpoint in a folder, oldest first."""
-    found = [(int(match[1]), path) for path in Path(folder).glob("*") if (match := _PATTERN.fullmatch(path.name))]
-    return sorted(found)
+    files = (path for path in Path(folder).glob("*") if path.is_file())
+    return sorted((int(match[1]), path) for path in files if (match := _PATTERN.fullmatch(path.name)))
 
 
 def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint) -> Path:

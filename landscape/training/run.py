@@ -141,10 +141,11 @@ class Run:
             StorageError: There is no environment.json.
             CorruptFileError: It is not as the run wrote it.
         """
-        path = self.path / "environment.json"
-        found = _read_record(path, {"data": dict, "data_sha256": dict})
-        data = found["data"]
-        shape, fix = data.get("input_shape"), "Put the file back, or train again with resume='never' (--resume never)."
+        path, fix = self.path / "environment.json", "Put the file back, or train again with resume='never'."
+        if not path.is_file():
+            raise StorageError(f"{path} is missing: nothing says which data the run began with.", fix=fix)
+        data = (found := _read_record(path, {"data": dict, "data_sha256": dict}))["data"]
+        shape = data.get("input_shape")
         whole = isinstance(shape, list) and bool(shape) and all(is_whole(n) and n > 0 for n in shape)
         if not (whole and is_whole(data.get("classes")) and data["classes"] > 0):
             raise CorruptFileError(f"{path} says nothing of the data.", expected="data of a shape", got=data, fix=fix)

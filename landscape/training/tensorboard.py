@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from landscape.errors import MissingDependencyError
+from landscape.errors import MissingDependencyError, StorageError
 
 _POSITION = ("epoch", "step")
 _GROUPS = ("train", "test")  # train_loss is shown as train/loss, in one panel with what else is of the training set
@@ -23,6 +23,9 @@ class EventLog:
 
     They are written anew from the rows known so far, so that after a run was cut and has gone on no epoch appears
     twice. Numbers are shown over the optimizer's steps.
+
+    Raises:
+        StorageError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -69,6 +72,13 @@ def require_tensorboard() -> None:
 def _open_writer(folder: Path) -> _Writer:
     from torch.utils.tensorboard import SummaryWriter
 
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    return SummaryWriter(str(folder))
+    try:
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        return SummaryWriter(str(folder))
+    except OSError as error:
+        raise StorageError(
+            f"Event files cannot be written into {folder}.",
+            got=f"{type(error).__name__}: {error.strerror or error}",
+            fix="Check that it is a folder and can be written, or train without --tensorboard.",
+        ) from error

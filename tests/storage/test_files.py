@@ -11,16 +11,19 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from landscape.errors import CorruptFileError, StorageError
 from landscape.storage import (
+    files,
     load_arrays,
     process_alive,
     read_json,
     remove_stale_temporaries,
     replacing,
+    require_writable,
     sha256_bytes,
     sha256_file,
     sync_folder,
@@ -268,3 +271,20 @@ def test_temporaries_are_never_taken_for_data(tmp_path):
         temporary.write_bytes(b"half")
         assert list(tmp_path.glob("*.npz")) == []
         assert temporary.name.startswith(".")
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    require_writable(tmp_path / "file")
+    require_writable(tmp_path / "new" / "file")
+    assert (tmp_path / "file").read_text() == "kept" and list((tmp_path / "new").iterdir()) == []
+    for path in (tmp_path, tmp_path / "file" / "below", Path("."), Path("/"), Path("/proc/no/file")):
+        with pytest.raises(StorageError, match="Could not write"):
+            require_writable(path)
+
+
+def test_small_amounts_are_told_apart_from_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 300}))
+    with pytest.raises(StorageError, match=r"1\.2 kB are needed, 0\.3 kB are free"):
+        write_bytes(tmp_path / "a", bytes(1200))

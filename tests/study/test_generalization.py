@@ -10,6 +10,7 @@ import pytest
 from landscape.errors import ConfigError, CorruptFileError, StudyError
 from landscape.study import Generalization, Score, compare_generalization, train_all
 from landscape.study.executor import _start
+from landscape.study.generalization import default_result_path
 from landscape.training import RunConfig
 from landscape.training.run import load_run_dataset
 
@@ -81,7 +82,7 @@ def test_the_standard_error_is_paired_by_seed():
         validation=((0.1, 0.3), (0.2, 0.2), (0.4, 0.3)),
         errors=(0.09, 0.48, 0.27),
     )
-    result = Generalization(base={}, validation=0.25, scores=(plain, better))
+    result = Generalization(base={}, validation=0.25, search_seeds=1, scores=(plain, better))
     gain, error = result.advantage(better)
     assert gain == pytest.approx(0.02) and error == pytest.approx(0.01 / math.sqrt(3))
     assert plain.stderr == pytest.approx(0.2 / math.sqrt(3))
@@ -97,6 +98,50 @@ def test_a_radius_with_which_training_diverges_is_not_chosen(tmp_path):
     assert math.isnan(curve[1e30]) and result.scores[1].radius == 0.01
     result.save(tmp_path / "a.json")
     assert math.isnan(dict(Generalization.load(tmp_path / "a.json").scores[1].validation)[1e30])
+
+
+def test_a_method_that_always_diverges_is_said_to_and_hides_no_other(tmp_path):
+    radii = {"sam": ("rho", (0.05,)), "lpfsgd": ("std", (1e29, 1e30))}
+    base = TINY.replace(test_limit=None, epochs=2)
+    result = compare_generalization(base, seeds=2, search_seeds=1, radii=radii, root=tmp_path, jobs=1, progress=False)
+    lost = result.scores[2]
+    assert lost.radius is None and all(map(math.isnan, lost.errors)) and len(lost.errors) == 2
+    lines = result.table().splitlines()
+    assert lines[4] == "| LPF-SGD | every std diverged |  |  |  |"
+    assert lines[3].startswith("| SAM | rho 0.05 (edge) | ") and "nan" not in result.table()
+    configs = [RunConfig.from_json(path.read_text()) for path in tmp_path.glob("*/config.json")]
+    assert sum(config.optimizer == "lpfsgd" for config in configs) == 2  # none but those of the search
+    result.save(tmp_path / "a.json")
+    assert Generalization.load(tmp_path / "a.json").table() == result.table()
+
+
+def test_runs_that_diverge_are_counted_not_averaged():
+    plain = Score(optimizer="sgd", option=None, radius=None, validation=(), errors=(0.1, math.nan))
+    other = Score(optimizer="sam", option="rho", radius=0.1, validation=((0.1, 0.3),), errors=(0.1, 0.2))
+    lines = Generalization(base={}, validation=0.25, search_seeds=1, scores=(plain, other)).table().splitlines()
+    assert lines[2] == "| SGD |  | 1 of 2 runs diverged |  |  |"
+    assert lines[3] == "| SAM | rho 0.1 (edge) | 15.00 ± 5.00 |  |  |"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 3), ("data_seed", 1), ("validation", 0.5), ("eval_every", 2), ("save_every", 2)]
+)
+def test_what_the_study_sets_itself_cannot_be_set(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=f"{name} is set by the study itself"):
+        compare_generalization(TINY.replace(test_limit=None, **{name: value}), root=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_each_study_has_its_own_file(tmp_path):
+    usual = {"seeds": 10, "search_seeds": 3, "validation": 0.25}
+    others = [
+        usual,
+        *({**usual, key: value} for key, value in (("seeds", 2), ("search_seeds", 1), ("validation", 0.5))),
+    ]
+    bases = [TINY, TINY.replace(lr=0.1), TINY.replace(model="torchvision:resnet18")]
+    paths = [default_result_path(base, tmp_path, **sizes) for sizes in others for base in bases]
+    assert len(set(paths)) == len(paths) and {path.parent for path in paths} == {tmp_path / "studies"}
+    assert paths[0].name.startswith("generalization-digits-mlp-") and ":" not in paths[2].name
 
 
 @pytest.mark.parametrize(
@@ -168,3 +213,14 @@ def test_the_command_prints_the_table_and_saves(tmp_path, capsys, monkeypatch):
     (path,) = (tmp_path / "studies").iterdir()
     assert f"result {path}" in printed
     assert Generalization.load(path).scores[1].radius == 0.05
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_any_training(tmp_path, capsys, monkeypatch):
+    from landscape.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for output in (".", "file/result.json"):
+        assert main(["study", "generalization", "--model", "mlp", "--limit", "40", "--output", output]) == 2
+        assert "Could not write" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

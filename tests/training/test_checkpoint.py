@@ -128,3 +128,11 @@ def test_all_damaged_is_an_error_and_none_is_none(tmp_path):
         latest_checkpoint(tmp_path)
     with pytest.raises(StorageError, match="no checkpoint"):
         load_checkpoint(tmp_path / "missing.safetensors")
+
+
+def test_a_folder_with_a_checkpoints_name_is_no_checkpoint(tmp_path):
+    save_checkpoint(tmp_path, example(1))
+    checkpoint_path(tmp_path, 2).mkdir()
+    assert latest_checkpoint(tmp_path).step == 1
+    with pytest.raises(StorageError, match="a folder.*move it away"):
+        save_checkpoint(tmp_path, example(2))

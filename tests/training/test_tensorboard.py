@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from landscape.errors import MissingDependencyError
+from landscape.errors import MissingDependencyError, StorageError
 from landscape.training import RunConfig, train
 
 TINY = RunConfig(model="mlp", limit=60, test_limit=30, epochs=4, batch_size=20, device="cpu", eval_every=2)
@@ -72,3 +72,12 @@ def test_without_the_package_nothing_is_begun(tmp_path, monkeypatch):
     with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
         train(TINY, root=tmp_path, progress=False, tensorboard=True)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_file_in_the_way_is_our_own_error_and_costs_nothing(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = train(TINY, root=tmp_path, progress=False)
+    (run.path / "tensorboard").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot be written.*without --tensorboard"):
+        train(TINY, root=tmp_path, progress=False, tensorboard=True)
+    assert run.status == "finished" and (run.path / "tensorboard").read_text() == "in the way"
