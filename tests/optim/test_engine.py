@@ -195,3 +195,35 @@ def test_named_optimizers_refuse_what_they_do_not_read():
         build_optimizer("sgd", model, lr=0.1, rho=0.05)
     with pytest.raises(ConfigError, match="needs a learning rate"):
         build_optimizer("sgd", model)
+
+
+@pytest.mark.parametrize("name", ["lpfsgd", "nso", "smoothout", "entropysgd"])
+def test_a_named_optimizer_draws_by_the_seed_it_is_given(name):
+    def after(seed):
+        model, inputs, targets = problem()
+        optimizer = build_optimizer(name, model, lr=0.05, seed=seed)
+        optimizer.step(closure_of(model, optimizer, inputs, targets))
+        return flat(model)
+
+    assert torch.equal(after(1), after(1)) and not torch.equal(after(1), after(2))
+
+
+def test_a_named_optimizer_knows_how_many_steps_there_are():
+    def after(total):
+        model, inputs, targets = problem()
+        optimizer = build_optimizer("lpfsgd", model, lr=0.05, std=0.1, inc=5, total_steps=total)
+        for _ in range(3):
+            optimizer.step(closure_of(model, optimizer, inputs, targets))
+        return flat(model)
+
+    assert not torch.equal(after(4), after(400))  # the noise grows over them
+
+
+@pytest.mark.parametrize("weights", [(2.0, -1.0), (0.0, 0.0), (float("inf"), 1.0), (float("nan"), 1.0), (1.0,)])
+def test_weights_of_micro_batches_that_mean_nothing_are_refused(weights):
+    model, inputs, targets = problem()
+    optimizer = SAM(model.parameters(), torch.optim.SGD, lr=0.1)
+    before = flat(model)
+    with pytest.raises(OptimizerError, match="Weights"):
+        optimizer.step([closure_of(model, optimizer, inputs, targets)] * 2, weights=weights)
+    assert torch.equal(flat(model), before)
