@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -160,4 +162,21 @@ def _resized(inputs: torch.Tensor, request: Request) -> torch.Tensor:
         return inputs
     if inputs.ndim != 4:
         raise ConfigError(f"{request.name!r} holds no images to resize.", fix="Leave image_size out.")
+    _check_memory(request.name, (*inputs.shape[:2], *size), inputs.element_size())
     return torch.nn.functional.interpolate(inputs, size=size, mode="bilinear", antialias=True)
+
+
+def _check_memory(name: str, shape: tuple[int, ...], width: int) -> None:
+    """Refuse images that the machine cannot hold, where it says how much it can."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return
+    needed = math.prod(shape) * width
+    if needed > memory > 0:
+        raise ConfigError(
+            f"The resized images of {name!r} do not fit into memory.",
+            expected=f"at most {memory / 1e9:.0f} GB",
+            got=f"{needed / 1e9:.0f} GB for images of shape {shape}",
+            fix="Lower image_size, or use a part of the images with limit.",
+        )

@@ -220,7 +220,7 @@ def user_model(name: str, *, classes: int, input_shape: Sequence[int], **options
         arguments = _arguments(name, build, given, options)
         try:
             model = build(**arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(
                 f"The function {name!r} could not build a model.",
                 got=f"{type(error).__name__}: {error}",
@@ -228,6 +228,12 @@ def user_model(name: str, *, classes: int, input_shape: Sequence[int], **options
             ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name!r} returned no model.", expected="a torch.nn.Module", got=f"a {type(model).__name__}")
+    if "_modules" not in vars(model):
+        raise ModelError(
+            f"{name!r} returned a module that was never initialized.",
+            got=f"a {type(model).__name__}",
+            fix="Call super().__init__() first in its __init__.",
+        )
     return model
 
 
@@ -241,7 +247,7 @@ def _module(name: str, path: str) -> ModuleType:
         )
     try:
         return importlib.import_module(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (path == missing or path.startswith(f"{missing}.")):
             close = nearest(path, [TORCHVISION])

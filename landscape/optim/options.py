@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -15,6 +14,9 @@ from landscape.config import is_number, is_whole
 from landscape.errors import ConfigError, unknown_name
 
 BaseOptimizer = Callable[..., torch.optim.Optimizer] | torch.optim.Optimizer
+
+LARGEST = 1e30
+"""The largest option of an optimizer: what a step multiplies it by must still give a float32 number (up to 3.4e38)."""
 
 Schedule = Callable[[int], bool]
 """Says, from the number of steps done, whether a step perturbs: Late, Every, Bernoulli or your own function."""
@@ -131,21 +133,24 @@ def check_parameters(parameters: Iterable[Tensor]) -> None:
 
 
 def nonnegative(**options: float) -> None:
-    """Raise a ConfigError unless all options are finite numbers of at least 0.
+    """Raise a ConfigError unless all options are numbers from 0 to :data:`LARGEST`.
 
     Args:
         **options: Name to value; NumPy's numbers and 0-d tensors count as the same number.
 
     Raises:
-        ConfigError: An option is negative, NaN, infinite, or no number.
+        ConfigError: An option is negative, NaN, above the range, or no number.
     """
     for name, value in options.items():
         number = value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
         if isinstance(number, Tensor):  # on a device: a look would wait for it
             continue
-        if not (is_number(number) and 0 <= number < math.inf):
+        if not (is_number(number) and 0 <= number <= LARGEST):
             raise ConfigError(
-                f"{name} is out of range.", expected=f"{name} >= 0", got=value, fix=f"Set {name} to 0 or more."
+                f"{name} is out of range.",
+                expected=f"{name} >= 0, and at most {LARGEST:g}",
+                got=value,
+                fix=f"Set {name} to 0 or more.",
             )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.errors import CorruptFileError, MismatchError, StorageError
 from landscape.storage import write_bytes
@@ -192,6 +192,29 @@ def latest_checkpoint(folder: str | os.PathLike[str], config_hash: str | None = 
             f"No checkpoint in {folder} is whole.", got=str(error), fix="Delete the folder and train again."
         ) from error
     return None
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Give a model the weights and buffers of a checkpoint.
+
+    Args:
+        model: The run's; changed.
+        checkpoint: The state.
+        name: The setting that names the model, for the message.
+
+    Raises:
+        MismatchError: Its tensors have other names or shapes than the model's: the code that builds it has changed.
+    """
+    try:
+        model.load_state_dict(checkpoint.model)
+    except Exception as error:  # of torch, or of the model's own way to load
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise MismatchError(
+            f"The weights of step {checkpoint.step} do not fit the model {name!r}.",
+            expected="the model that the run began with",
+            got=" ".join(said[1:] or said)[:300] or type(error).__name__,
+            fix="Put back the code that builds it, or begin anew with resume='never' (--resume never).",
+        ) from error
 
 
 def _take(value: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:

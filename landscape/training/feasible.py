@@ -2,66 +2,34 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, ModelError
+from landscape.training.model_checks import check_passes, check_weights, first_line
 from landscape.training.run_config import RunConfig
 
 
-def check_feasible(config: RunConfig, model: nn.Module, data: Dataset) -> None:
+def check_feasible(config: RunConfig, model: nn.Module, data: Dataset, device: torch.device | None = None) -> None:
     """Check that a model takes the data, has a score for each class, and can train on the smallest part of a batch.
 
     Args:
         config: The settings.
-        model: The run's model, on the CPU; not changed.
+        model: The run's model; not changed.
         data: The training data.
+        device: Where the run computes; None is where the model is.
 
     Raises:
         ConfigError: Augmentation is larger than the images, or a part of a batch has a single example, whose variance
             a normalization layer needs.
-        ModelError: The model cannot take the data, or has another number of outputs than there are classes.
+        ModelError: The model has no weights that can be trained in the run's precision, cannot be copied, cannot take
+            the data, has another number of outputs than there are classes, changes its inputs, or gives its weights
+            no gradient.
     """
     _check_augmentation(config, data)
-    weights = next(model.parameters())
-    inputs = data.normalized(torch.arange(min(2, len(data))), dtype=weights.dtype).to(weights.device)
-    twin = copy.deepcopy(model)
-    outputs = _forward(twin.eval(), inputs, config)
-    if outputs.shape != (len(inputs), data.classes):
-        raise ModelError(
-            f"The model {config.model!r} does not fit the data {config.dataset!r}.",
-            expected=f"one score for each of {data.classes} classes: outputs of shape (B, {data.classes})",
-            got=f"outputs of shape (B, {', '.join(str(size) for size in outputs.shape[1:])})",
-            fix="Leave classes and input_shape out of the model's options: they come from the data.",
-        )
-    if smallest_part(config, len(data)) > 1:
-        return
-    try:
-        with torch.no_grad():
-            twin.train()(inputs[:1])
-    except ValueError as error:
-        raise ConfigError(
-            "The model cannot train on a batch, or a part of one, of a single example.",
-            expected="two examples or more wherever normalization takes a variance",
-            got=f"batch_size {config.batch_size}, {len(data)} examples, M {config.M or 1}: {error}",
-            fix="Raise batch_size or limit, lower M, or choose a model without batch normalization.",
-        ) from error
-
-
-def _forward(model: nn.Module, inputs: torch.Tensor, config: RunConfig) -> torch.Tensor:
-    try:
-        with torch.no_grad():
-            return model(inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ModelError(
-            f"The model {config.model!r} cannot take the data {config.dataset!r}.",
-            expected=f"inputs of shape {tuple(inputs.shape[1:])}",
-            got=str(error).splitlines()[0],
-            fix="Choose another model, or leave classes and input_shape out of its options.",
-        ) from error
+    check_weights(config, model)
+    check_passes(config, model, data, part=smallest_part(config, len(data)), device=device)
 
 
 def _check_augmentation(config: RunConfig, data: Dataset) -> None:
@@ -114,6 +82,6 @@ def not_built(config: RunConfig, error: Exception) -> ModelError:
     """Return the error of a model that could not be built: its options ask for too much, or for nonsense."""
     return ModelError(
         f"The model {config.model!r} cannot be built.",
-        got=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+        got=first_line(error),
         fix="Check model_options (--model-option), their types and sizes.",
     )

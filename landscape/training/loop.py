@@ -17,7 +17,7 @@ from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed
 from landscape.storage import Ledger
 from landscape.training.batches import Batch, Batches
-from landscape.training.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
+from landscape.training.checkpoint import Checkpoint, list_checkpoints, load_weights, save_checkpoint
 from landscape.training.interrupts import Interrupts
 from landscape.training.metrics import evaluate_classifier
 from landscape.training.passes import Passes
@@ -92,8 +92,10 @@ class Trainer:
         return drops * learning_rate(self.config, step, self.batches.count)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go to a checkpoint's position."""
-        self.model.load_state_dict(checkpoint.model)
+        """Go to a checkpoint's position; nothing is written where the run's files do not go with it."""
+        if self.world.leads:
+            self.run.check_rows(checkpoint)
+        load_weights(self.model, checkpoint, self.config.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.step, self.epoch, self.batch = checkpoint.step, checkpoint.epoch, checkpoint.batch
         sums = checkpoint.sums

@@ -11,6 +11,7 @@ from torch import nn
 from landscape.datasets import Dataset, load_dataset
 from landscape.errors import ConfigError, LandscapeError
 from landscape.models import build_model
+from landscape.models.lazy import materialize
 from landscape.seeding import seeded
 from landscape.training.environment import single_precision
 from landscape.training.feasible import not_built
@@ -81,14 +82,19 @@ def build_run_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         dataset: Gives the number of classes and the shape of an input.
 
     Returns:
-        The model.
+        The model, its lazy parameters with shapes and weights; in float64 where the precision is.
+
+    Raises:
+        ConfigError: An option is unknown, or its value cannot be used.
+        ModelError: The model is unknown or cannot be built, or lazy parameters get no shape from one input.
+        MissingDependencyError: torchvision is asked for and not installed.
     """
     options = {"classes": dataset.classes, "input_shape": dataset.input_shape, **config.model_options}
     try:
         with seeded(config.seed, "model"), single_precision():
-            model = build_model(config.model, **options)
+            model = materialize(build_model(config.model, **options), dataset.input_shape)
+        return model.double() if config.precision == "float64" else model
     except LandscapeError:
         raise
-    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+    except Exception as error:
         raise not_built(config, error) from error
-    return model.double() if config.precision == "float64" else model

@@ -29,6 +29,7 @@ from landscape.training.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    load_weights,
 )
 from landscape.training.materials import build_run_model, load_run_dataset, resolve_device
 from landscape.training.run_config import RunConfig
@@ -121,6 +122,29 @@ class Run:
                 fix="Put the file back, or train again with resume='never' (--resume never).",
             )
         return rows
+
+    def check_rows(self, checkpoint: Checkpoint) -> None:
+        """Check that the metrics hold a row for each epoch that a checkpoint has behind it, before training goes on.
+
+        Args:
+            checkpoint: Where training is to go on.
+
+        Raises:
+            CorruptFileError: A row is damaged, missing, or there twice.
+        """
+        ledger = Ledger(self.path / "metrics.jsonl")
+        found = [row.get("epoch") for row in ledger.rows() if row.get("step", 0) <= checkpoint.step]
+        wanted = [*range(1, checkpoint.epoch + 1)]
+        if found == wanted:
+            return
+        missing = [epoch for epoch in wanted if epoch not in found]
+        what = f"{len(missing)} are missing, the first of epoch {missing[0]}" if missing else f"{len(found)} rows"
+        raise CorruptFileError(
+            f"{ledger.path} does not hold the epochs before step {checkpoint.step}, where training would go on.",
+            expected=f"one row for each of {checkpoint.epoch} epochs, in their order",
+            got=what if ledger.path.exists() else "no file",
+            fix="Put the file back, or train again with resume='never' (--resume never), which keeps this run aside.",
+        )
 
     def _complete(self, rows: list[dict[str, Any]]) -> bool:
         whole = [row.get("epoch") for row in rows] == [*range(1, len(rows) + 1)]
@@ -243,10 +267,11 @@ class Run:
         Raises:
             ModelError: The settings name code from outside of the working directory that nobody asked for here; see
                 :func:`landscape.models.trust.check_trusted`.
+            MismatchError: The model is built with other weights than it was: its code has changed.
         """
         check_trusted(self.config.model)
         model = build_run_model(self.config, self._shape_source())
-        model.load_state_dict(self.checkpoint(step).model)
+        load_weights(model, self.checkpoint(step), self.config.model)
         return model.eval()
 
     def _shape_source(self) -> Dataset:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from landscape.config import require
+from landscape.config import is_number, is_whole, require
 from landscape.errors import ConfigError, unknown_name
+from landscape.optim.options import LARGEST
 from landscape.optim.registry import OPTIMIZERS
 from landscape.optim.when import parse_when
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 METHOD_FIELDS = ("rho", "adaptive", "epsilon", "inner_lr", "inner_iter", "ball", "std", "M", "inc")
 """Settings of a run that are options of its optimizer's own method."""
+LARGEST_IMAGE = 4096
+"""Pixels on a side to which images are resized at most: one of three channels takes 201 MB in float32."""
+_COUNTS = 2**31  # below it every count fits all number formats on the way
+_MULTIPLIERS = ("lr", "weight_decay", "gamma", "random_perturbation", "rho", "epsilon", "inner_lr", "std", "inc")
 NAME_LENGTH = 100
 """Characters of a run's name at most; file systems take 255 bytes."""
 
@@ -30,7 +35,8 @@ def check_ranges(config: RunConfig) -> None:
     counts = ("epochs", "batch_size", "eval_every", "save_every", "adversarial_steps")
     sizes = ("crop_padding", "cutout", "keep_every", "patience")
     for name in (*counts, *sizes):
-        require(getattr(config, name) < 2**31, name, f"below {2**31}", getattr(config, name))
+        require(getattr(config, name) < _COUNTS, name, f"below {_COUNTS}", getattr(config, name))
+    _check_multipliers(config)
     for name in counts:
         require(getattr(config, name) >= 1, name, "at least 1", getattr(config, name))
     for name in (*sizes, "lr", "weight_decay", "gamma", "warmup_epochs", "mixup", "random_perturbation"):
@@ -40,9 +46,10 @@ def check_ranges(config: RunConfig) -> None:
     for name in ("stop_at_loss", "clip_norm", "flooding"):
         value = getattr(config, name)
         require(value is None or value > 0, name, "above 0, or none", value, f"Leave {name} unset to do without.")
-    for name in ("limit", "test_limit", "image_size"):
+    for name in ("limit", "test_limit"):
         value = getattr(config, name)
-        require(value is None or 1 <= value < 2**31, name, "at least 1, or none for all", value)
+        require(value is None or 1 <= value < _COUNTS, name, f"from 1 to below {_COUNTS}, or none for all", value)
+    _check_image_size(config.image_size)
     require(
         1 <= config.nproc <= config.batch_size // 2 or config.nproc == 1,
         "nproc",
@@ -67,6 +74,30 @@ def check_ranges(config: RunConfig) -> None:
         "nothing: without adversarial_epsilon it is not read",
         config.adversarial_steps,
         "Leave adversarial_steps unset, or set adversarial_epsilon.",
+    )
+
+
+def _check_image_size(side: int | None) -> None:
+    require(
+        side is None or 1 <= side <= LARGEST_IMAGE,
+        "image_size",
+        f"1 to {LARGEST_IMAGE} pixels, as one image of {LARGEST_IMAGE} takes 201 MB in float32; or none",
+        side,
+    )
+
+
+def _check_multipliers(config: RunConfig) -> None:
+    """Check that weights and gradients can be multiplied by what they are multiplied by."""
+    for name in _MULTIPLIERS:
+        value = getattr(config, name)
+        require(value is None or value <= LARGEST, name, f"at most {LARGEST:g}, far within float32", value)
+    decay = config.lr * config.weight_decay
+    require(
+        decay <= LARGEST,
+        "weight_decay",
+        f"lr times weight_decay of at most {LARGEST:g}, far within float32",
+        decay,
+        "Lower weight_decay or lr.",
     )
 
 
@@ -120,12 +151,17 @@ def check_optimizer(config: RunConfig) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             least = 1 if name in ("inner_iter", "M") else 0
             require(value >= least, name, f"at least {least}", value)
-    for name in config.optimizer_options:
+            require(isinstance(value, float) or value < _COUNTS, name, f"below {_COUNTS}", value)
+    for name, value in config.optimizer_options.items():
         if name in METHOD_FIELDS:
             require(False, "optimizer_options", f"options without a setting of their own, not {name!r}", name)
         if name not in spec.options:
             known = [key for key in spec.options if key not in METHOD_FIELDS]
             raise unknown_name(f"option of {config.optimizer}", name, known)
+        if is_whole(value):
+            require(abs(value) < _COUNTS, name, f"below {_COUNTS}", value)
+        elif is_number(value):
+            require(abs(value) <= LARGEST, name, f"a number of at most {LARGEST:g}, far within float32", value)
     wraps = bool(spec.options)
     wrapping = [name for name, its in OPTIMIZERS.items() if its.options]
     for name in ("when", "base"):

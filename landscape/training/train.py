@@ -60,12 +60,13 @@ def train(
     Raises:
         ConfigError: A setting is wrong, or ``resume`` is.
         DataError: The data is missing or damaged.
-        ModelError: The model cannot take the data.
+        ModelError: The model cannot be built, cannot take the data, or cannot be trained on it.
         ProcessError: With ``nproc`` above 1: one of the processes was killed.
         LockedError: Another process trains this very run.
-        MismatchError: The data has changed since the run began, or a checkpoint belongs to another run.
+        MismatchError: The data or the model has changed since the run began, or a checkpoint belongs to another run.
         StorageError: The folder cannot be written, or "must" found nothing.
-        CorruptFileError: Every checkpoint of the run is damaged, or its metrics or environment are.
+        CorruptFileError: Every checkpoint of the run is damaged, or its metrics or environment are; or the metrics
+            lack epochs that the newest checkpoint has behind it.
         NonFiniteError: The loss became NaN or infinite; the last good checkpoint is kept.
         MissingDependencyError: ``tensorboard`` is asked for and not installed.
         KeyboardInterrupt: Ctrl-C; the position was saved.
@@ -137,7 +138,7 @@ def train_here(
         train_data = load_run_dataset(config, "train", data_root=data_root)
         test_data = load_run_dataset(config, "test", data_root=data_root)
         model = build_run_model(config, train_data)
-        check_feasible(config, model, train_data)
+        check_feasible(config, model, train_data, device)
         if world.leads and resume == "never" and (run.path / "config.json").is_file():
             with FolderLock(run.path):
                 _move_aside(run.path)

@@ -17,6 +17,16 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_made(monkeypatch):
+    pages = {"SC_PHYS_PAGES": 100, "SC_PAGE_SIZE": 1000}
+    monkeypatch.setattr("os.sysconf", lambda name: pages[name])
+    assert load_dataset("digits", limit=10, image_size=100).input_shape == (1, 100, 100)  # 100 000 bytes
+    with pytest.raises(ConfigError, match="do not fit into memory.*Lower image_size"):
+        load_dataset("digits", limit=10, image_size=101)
+    monkeypatch.delattr("os.sysconf")  # where nobody knows
+    load_dataset("digits", limit=10, image_size=101)
+
+
 def test_the_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 

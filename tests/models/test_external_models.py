@@ -46,6 +46,15 @@ def broken():
     raise KeyError("weights")
 
 
+def leaving():
+    raise SystemExit(4)
+
+
+class Bare(nn.Module):
+    def __init__(self):
+        pass
+
+
 def late():
     import {helper}
     return {helper}.make()
@@ -128,6 +137,8 @@ def test_a_working_directory_that_is_known_stays_known(nets, tmp_path):
         ("number", {}, ModelError, "is no function"),
         ("nothing", {}, ModelError, "returned no model. Expected: a torch.nn.Module. Got: a str"),
         ("broken", {}, ModelError, "could not build a model.*KeyError: 'weights'"),
+        ("leaving", {}, ModelError, "could not build a model.*SystemExit: 4"),
+        ("Bare", {}, ModelError, "never initialized.*a Bare.*super"),
         ("needy", {}, ConfigError, "needs options.*depth"),
         ("ours", {"widht": 3}, ConfigError, "option 'widht'.*Did you mean 'width'"),
         ("plain", {"classes": 0}, ConfigError, "classes"),
@@ -160,6 +171,7 @@ def test_what_is_no_modules_name(name):
     [
         ("import no_such_package_at_all", "could not be imported.*No module named 'no_such_package_at_all'"),
         ("1 / 0", "could not be imported.*ZeroDivisionError"),
+        ("import sys; sys.exit()", "could not be imported.*SystemExit"),
         ("def f(:", "could not be imported.*SyntaxError"),
     ],
 )

@@ -217,6 +217,7 @@ def test_looksam_remembers_one_direction_only():
     ("make", "options", "message"),
     [
         (GSAM, {"alpha": -1.0}, "alpha is out of range"),
+        (GSAM, {"alpha": 1e300}, "alpha is out of range"),
         (GNP, {"alpha": 1.5}, "alpha is out of range"),
         (FriendlySAM, {"lmbda": 1.0}, "lmbda is out of range"),
         (FriendlySAM, {"sigma": -1.0}, "sigma is out of range"),

@@ -173,6 +173,7 @@ def test_a_draw_is_named_by_seed_and_step(make):
         (SmoothOut, {"a": -1.0}, "a is out of range"),
         (SmoothOut, {"adapt": "row"}, "adapt is out of range"),
         (NSO, {"std": float("nan")}, "std is out of range"),
+        (NSO, {"std": 1e39}, "std is out of range.*at most 1e\\+30"),
         (NSO, {"pairs": 0}, "pairs is out of range"),
         (NSO, {"scale": "row"}, "scale is out of range"),
         (LPFSGD, {"seed": 0.5}, "A seed is no integer"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landscape.errors import DataError, NonFiniteError, StorageError
+from landscape.errors import CorruptFileError, DataError, NonFiniteError, StorageError
 from landscape.training import Run, RunConfig, train
 
 TINY = RunConfig(model="mlp", limit=60, test_limit=30, epochs=5, batch_size=20, device="cpu", optimizer="sam")
@@ -75,3 +75,49 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_the_last_good_checkpoint(
     assert run.status == "failed"
     assert str(run.checkpoints()[-1][1]) in str(caught.value)
     assert all(np.isfinite(tensor.numpy()).all() for tensor in run.checkpoint().model.values())
+
+
+@pytest.mark.parametrize("lost", ["middle", "last", "all", "file", "twice"])
+def test_lost_metrics_are_noticed_before_training_goes_on(tmp_path, lost):
+    whole = train(TINY, root=tmp_path / "whole", progress=False)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            TINY, root=tmp_path, progress=False, stop=lambda: seen.append(0) or len(seen) == 10
+        )  # 3 epochs and 1 step
+    path = tmp_path / TINY.folder_name / "metrics.jsonl"
+    rows = path.read_bytes().splitlines(keepends=True)
+    kept = {"middle": rows[:1] + rows[2:], "last": rows[:2], "all": [], "file": [], "twice": rows + rows[2:]}[lost]
+    path.unlink() if lost == "file" else path.write_bytes(b"".join(kept))
+    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file() and file.name != "lock"}
+    steps = []
+    what = {"middle": "first of epoch 2", "last": "first of epoch 3", "all": "3 are missing", "file": "no file"}
+    with pytest.raises(CorruptFileError, match=f"metrics.jsonl.*step 10.*{what.get(lost, '4 rows')}.*resume never"):
+        train(TINY, root=tmp_path, progress=False, stop=lambda: bool(steps.append(0)))
+    assert steps == []
+    assert {file: file.read_bytes() for file in before} == before
+    path.write_bytes(b"".join(rows))
+    assert train(TINY, root=tmp_path, progress=False).weights_checksum() == whole.weights_checksum()
+
+
+def test_rows_behind_the_checkpoint_are_trained_again(tmp_path):
+    """A power cut between a row and its checkpoint: the row is there, its weights are not."""
+    whole = train(TINY, root=tmp_path / "whole", progress=False)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, root=tmp_path, progress=False, stop=lambda: seen.append(0) or len(seen) == 10)
+    run = Run.load(tmp_path / TINY.folder_name)
+    for _, path in run.checkpoints()[1:]:
+        path.unlink()
+    assert len(run.metrics()) == 3
+    again = train(TINY, root=tmp_path, progress=False)
+    assert again.weights_checksum() == whole.weights_checksum()
+    assert [row["epoch"] for row in again.metrics()] == [1, 2, 3, 4, 5]
+
+
+def test_a_finished_run_without_some_of_its_metrics_is_noticed_at_once(tmp_path):
+    path = train(TINY, root=tmp_path, progress=False).path / "metrics.jsonl"
+    rows = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(rows[:2] + rows[3:]))
+    with pytest.raises(CorruptFileError, match="does not hold the epochs"):
+        train(TINY, root=tmp_path, progress=False)
