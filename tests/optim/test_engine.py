@@ -227,3 +227,16 @@ def test_weights_of_micro_batches_that_mean_nothing_are_refused(weights):
     with pytest.raises(OptimizerError, match="Weights"):
         optimizer.step([closure_of(model, optimizer, inputs, targets)] * 2, weights=weights)
     assert torch.equal(flat(model), before)
+
+
+def test_the_backup_follows_weights_that_change_their_precision():
+    model, inputs, targets = problem()
+    optimizer = SAM(model.parameters(), torch.optim.SGD, lr=0.1, track_cosine=True)
+    optimizer.step(closure_of(model, optimizer, inputs, targets))
+    other = copy.deepcopy(model).double()
+    fresh = SAM(other.parameters(), torch.optim.SGD, lr=0.1, track_cosine=True)
+    model.double()  # the same parameters, with other values behind them
+    optimizer.step(closure_of(model, optimizer, inputs.double(), targets))
+    fresh.step(closure_of(other, fresh, inputs.double(), targets))
+    assert torch.equal(optimizer.stats["cos"], fresh.stats["cos"])
+    assert torch.equal(flat(model), flat(other))
