@@ -16,7 +16,7 @@ from landscape import errors
 from landscape.errors import LandscapeError, ProcessError
 from landscape.storage import read_json, write_json
 
-_LIBRARIES = tuple(os.path.join(os.path.dirname(os.path.abspath(module.__file__)), "") for module in (torch, errors))
+_LIBRARIES = tuple(os.path.join(os.path.dirname(os.path.abspath(str(m.__file__))), "") for m in (torch, errors))
 _LINES = 40  # of a traceback are kept: its last ones
 _LETTERS = 500  # of another package's message
 _AT_ONCE = 2.0  # seconds; whatever ends later was ended by torchrun because of the first
