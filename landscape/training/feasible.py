@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, ModelError
+from landscape.seeding import preserved_rng
 from landscape.training.model_checks import check_passes, check_weights, first_line
 from landscape.training.run_config import RunConfig
+
+_PASSES = 4  # tried to see which parameters they use
 
 
 def check_feasible(config: RunConfig, model: nn.Module, data: Dataset, device: torch.device | None = None) -> None:
@@ -76,6 +81,43 @@ def smallest_part(config: RunConfig, examples: int) -> int:
 def _last_chunk(size: int, parts: int) -> int:
     whole = -(-size // parts)
     return size % whole or whole
+
+
+def unused_parameters(model: nn.Module, data: Dataset) -> tuple[str, ...]:
+    """Name the parameters that some passes leave without a gradient: unused ones, and those of layers that are skipped.
+
+    Several processes average each gradient when all of them have it. Waiting for one that never comes is what they must
+    be told not to do, and asking at each step what a pass will use costs time; so a few passes are tried beforehand.
+
+    Args:
+        model: On its device; not changed.
+        data: The training data; its first examples are used, two for each pass.
+
+    Returns:
+        Their names; those that only rare passes leave out may be missing. All names where a pass cannot be tried.
+
+    Example:
+        >>> from landscape.datasets import load_dataset
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> _ = model.register_parameter("spare", nn.Parameter(torch.zeros(3)))
+        >>> unused_parameters(model, load_dataset("digits", limit=20))
+        ('spare',)
+    """
+    twin = copy.deepcopy(model).train()
+    trained = {name: p for name, p in twin.named_parameters() if p.requires_grad}
+    device, dtype = next((p.device, p.dtype) for p in trained.values())
+    found: set[str] = set()
+    with preserved_rng():
+        for number in range(_PASSES):
+            torch.manual_seed(number)
+            chosen = torch.arange(2 * number, 2 * number + 2) % len(data)
+            twin.zero_grad(set_to_none=True)
+            try:
+                twin(data.normalized(chosen, dtype=dtype).to(device)).sum().backward()
+            except (RuntimeError, ValueError):  # with so few examples; training says what is wrong, if something is
+                return tuple(trained)
+            found |= {name for name, parameter in trained.items() if parameter.grad is None}
+    return tuple(name for name in trained if name in found)
 
 
 def not_built(config: RunConfig, error: Exception) -> ModelError:

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from landscape import errors
-from landscape.errors import LandscapeError, ProcessError
-from landscape.storage import read_json
+from landscape.errors import LandscapeError, StorageError
+from landscape.storage import FolderLock
+from landscape.training.failures import cause
 from landscape.training.interrupts import Interrupts
+from landscape.training.run import Run
 from landscape.training.run_config import RunConfig
 
 _LOOK = 0.1  # seconds between looks at the child and at who wants it to stop
@@ -33,6 +34,8 @@ def launch(
 ) -> None:
     """Train a run in ``config.nproc`` processes and wait for them.
 
+    They do not outlive this process: when it ends, however it ends, they save their position and end as well.
+
     Args:
         config: The settings.
         root: Folder of all runs.
@@ -44,11 +47,12 @@ def launch(
 
     Raises:
         LandscapeError: What a process raised, as it raised it.
-        ProcessError: A process ended without a word: killed, or out of memory.
+        ProcessError: A process was killed, or another package raised an error in it; the message says which.
         KeyboardInterrupt: Ctrl-C, or ``stop``; the position was saved.
     """
-    with tempfile.TemporaryDirectory() as folder, Interrupts() as interrupts:
-        told = Path(folder) / "error.json"
+    run = Run(Path(root) / config.folder_name, config)
+    before = _record(run)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Interrupts() as interrupts:
         request = {
             "config": config.to_dict(),
             "root": os.fspath(root),
@@ -56,7 +60,8 @@ def launch(
             "progress": progress,
             "data_root": None if data_root is None else os.fspath(data_root),
             "tensorboard": tensorboard,
-            "error": str(told),
+            "words": folder,
+            "parent": os.getpid(),
         }
         child = _start(json.dumps(request), config.nproc)
         stopping = False
@@ -73,27 +78,35 @@ def launch(
         if stopping:
             interrupts.raise_requested()
         if child.returncode != 0:
-            raise _told(told, config, child.returncode)
+            error, interrupted = cause(folder, config.nproc, child.returncode)
+            if _record(run) != before:  # one of these processes has begun it
+                _settle(run, error, interrupted)
+            raise error
 
 
 def _start(request: str, processes: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
-        [sys.executable, *words, "-m", "landscape.training.rank", request],
-        env={"OMP_NUM_THREADS": threads, **os.environ},
+        [sys.executable, "-m", "landscape.training.agent", request],
+        env={"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ},
         start_new_session=True,  # Ctrl-C reaches this process, which hands it on
     )
 
 
-def _told(path: Path, config: RunConfig, code: int) -> LandscapeError:
-    """Return the error that a process wrote down before it ended."""
-    if path.is_file():
-        found: Any = read_json(path)
-        kind = getattr(errors, found["kind"], LandscapeError)
-        return kind(found["message"])
-    return ProcessError(
-        f"One of the {config.nproc} processes of the run ended without a word.",
-        got=f"exit code {code} of torchrun; its lines above say more",
-        fix="Call it again: the run goes on from its last checkpoint.",
-    )
+def _record(run: Run) -> bytes:
+    path = run.path / "status.json"
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _settle(run: Run, error: LandscapeError, interrupted: bool) -> None:
+    """Write down how a run ended, where the process that led it could not know; not while another one leads it."""
+    with suppress(StorageError), FolderLock(run.path):
+        if run.status != "running":
+            return
+        found = run.checkpoints()
+        saved = {"step": found[-1][0]} if found else {}
+        if interrupted:
+            run.write_status("interrupted", **saved)
+        else:
+            run.write_status("failed", **saved, error=str(error))
+        run.log(str(error))

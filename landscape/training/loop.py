@@ -18,6 +18,7 @@ from landscape.seeding import derive_seed
 from landscape.storage import Ledger
 from landscape.training.batches import Batch, Batches
 from landscape.training.checkpoint import Checkpoint, list_checkpoints, load_weights, save_checkpoint
+from landscape.training.feasible import unused_parameters
 from landscape.training.interrupts import Interrupts
 from landscape.training.metrics import evaluate_classifier
 from landscape.training.passes import Passes
@@ -52,7 +53,8 @@ class Trainer:
         self.run, self.device, self.world = run, device, world or World()
         layout = memory_format(config, train.input_shape)
         self.model = model.to(device).to(memory_format=layout).train()
-        network = self.world.wrap(self.model)
+        searched = self.world.size > 1 and bool(unused_parameters(self.model, train))
+        network = self.world.wrap(self.model, unused=searched)
         self.data, self.test = train.to(device), test.to(device)
         self.batches = Batches(config, self.data, next(self.model.parameters()).dtype, layout, self.world)
         self.optimizer = build_optimizer(

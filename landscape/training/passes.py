@@ -19,7 +19,7 @@ from landscape.training.precision import autocast, compiled, gradient_scaler
 from landscape.training.regularization import InputAttack, RandomMove, batch_loss, flooded, right_answers
 from landscape.training.run_config import RunConfig
 from landscape.training.swallowed import fidelity_note
-from landscape.training.world import World
+from landscape.training.world import World, check_averaged
 
 
 class Passes:
@@ -146,6 +146,7 @@ class Passes:
                 final = flooded(loss, self.config.flooding)
                 final = final if batch.weight == 1.0 else final * batch.weight
                 (final if self.scaler is None or not scaled else self.scaler.scale(final)).backward()
+            check_averaged(self.model)
             if not counted and sums is not None:
                 counted = True
                 with torch.no_grad():

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import torch
 
-from landscape.errors import LandscapeError
-from landscape.storage import write_json
+from landscape.training.failures import write_error
 from landscape.training.materials import resolve_device
+from landscape.training.orphans import end_with
 from landscape.training.run_config import RunConfig
 from landscape.training.train import train_here
 from landscape.training.world import World
 
+_GRACE = 30.0  # seconds to save in where torchrun is no more; torchrun gives as much
+
 
 def main(request: str) -> int:
-    """Train this process's part, and write an error of ours down where the starting process looks for it.
+    """Train this process's part, and write an error down where the starting process looks for it.
 
     Args:
-        request: JSON, as :mod:`landscape.training.launch` makes it.
+        request: JSON, as :mod:`landscape.training.agent` makes it.
 
     Returns:
         0, or 2 where the error was written down.
     """
     asked = json.loads(request)
-    config = RunConfig.from_dict(asked["config"])
+    end_with(asked["parent"], grace=_GRACE)
     try:
+        config = RunConfig.from_dict(asked["config"])
         device = resolve_device(config.device)
         world = World.join(device)
         train_here(
@@ -39,8 +43,8 @@ def main(request: str) -> int:
             stop=None,
             tensorboard=asked["tensorboard"],
         )
-    except LandscapeError as error:
-        write_json(asked["error"], {"kind": type(error).__name__, "message": str(error)})
+    except Exception as error:
+        write_error(asked["words"], f"rank {os.environ['RANK']}", error)
         return 2
     except KeyboardInterrupt:
         return 130

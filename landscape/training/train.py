@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.errors import ConfigError, MismatchError, NonFiniteError, StorageError
+from landscape.errors import ConfigError, LandscapeError, MismatchError, NonFiniteError, StorageError
 from landscape.models.trust import trust_model
 from landscape.seeding import preserved_rng
 from landscape.storage import FolderLock, remove_stale_temporaries, write_json
@@ -61,7 +61,8 @@ def train(
         ConfigError: A setting is wrong, or ``resume`` is.
         DataError: The data is missing or damaged.
         ModelError: The model cannot be built, cannot take the data, or cannot be trained on it.
-        ProcessError: With ``nproc`` above 1: one of the processes was killed.
+        ProcessError: With ``nproc`` above 1: one of the processes was killed, or another package, or the model, raised
+            an error in it.
         LockedError: Another process trains this very run.
         MismatchError: The data or the model has changed since the run began, or a checkpoint belongs to another run.
         StorageError: The folder cannot be written, or "must" found nothing.
@@ -236,7 +237,8 @@ def _fit(
         run.log(str(error))
         raise
     except Exception as error:
-        run.write_status("failed", step=trainer.step, error=f"{type(error).__name__}: {error}")
-        raise
+        if trainer.world.size == 1 or isinstance(error, LandscapeError):  # else perhaps because another process ended:
+            run.write_status("failed", step=trainer.step, error=f"{type(error).__name__}: {error}")
+        raise  # whoever started them all finds out
     run.write_status("finished", step=trainer.step)
     run.log(f"finished at step {trainer.step}")

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.errors import ModelError
+
+_NAMED = 5  # parameters in a message
+
 
 @dataclass(frozen=True)
 class World:
@@ -52,17 +56,21 @@ class World:
             return wanted
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count())
 
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module, *, unused: bool = False) -> nn.Module:
         """Return the model that averages its gradients over the processes; the model itself where there is one.
 
         Running statistics stay each process's own, as in its part of the batch; the leader's are kept.
+
+        Args:
+            model: On its device.
+            unused: Whether some passes leave parameters without a gradient: each one is then searched for them.
         """
         if self.size == 1:
             return model
         wrapper = nn.parallel.DistributedDataParallel
         renamed = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # in newer torch
         left_alone: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
-        return wrapper(model, **left_alone)
+        return wrapper(model, find_unused_parameters=unused, **left_alone)
 
     def share(self, part: Tensor) -> Tensor:
         """Return this process's share of a batch's examples: equal shares, up to one example."""
@@ -87,3 +95,27 @@ class World:
         held = torch.tensor(value)
         torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX, group=self._control)
         return int(held)
+
+
+def check_averaged(model: nn.Module) -> None:
+    """Check after a pass that the processes have averaged all gradients, where they wait for all of them.
+
+    Args:
+        model: As :meth:`World.wrap` returned it, after backward with no gradients before.
+
+    Raises:
+        ModelError: A parameter has no gradient.
+    """
+    if not isinstance(model, nn.parallel.DistributedDataParallel) or model.find_unused_parameters:
+        return
+    if not model.require_backward_grad_sync:  # a pass of this process alone
+        return
+    missing = [name for name, p in model.module.named_parameters() if p.requires_grad and p.grad is None]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise ModelError(
+            "The model skips layers so rarely that several processes cannot train it together.",
+            expected="a gradient for every parameter in each pass, or parameters that are often left out",
+            got=f"no gradient for {', '.join(missing[:_NAMED])}{more}",
+            fix="Train it with nproc=1, or have the model multiply what it skips by zero.",
+        )

@@ -150,26 +150,67 @@ def ranks(parent: int) -> list[int]:
     return sorted(pid for pid, its in parents.items() if its in below)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes by /proc")
-def test_a_killed_process_or_a_signal_costs_nothing(tmp_path):
-    whole, _ = start(tmp_path / "whole").communicate(timeout=300)
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
-    process = start(tmp_path / "cut")
-    wait_for_epoch(tmp_path / "cut", 2, process)
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes by /proc")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> str:
+    """Checksum of the weights of the run that nothing happens to."""
+    printed, _ = start(tmp_path_factory.mktemp("whole")).communicate(timeout=300)
+    return checksum(printed)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_killed_process_or_a_signal_costs_nothing(tmp_path, uninterrupted):
+    process = start(tmp_path)
+    wait_for_epoch(tmp_path, 2, process)
     os.kill(ranks(process.pid)[-1], signal.SIGKILL)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "goes on from its last checkpoint" in printed
+    (line,) = printed.splitlines()  # none of torchrun's
+    assert line.startswith("error: Rank 1 of the run's 2 processes was ended by SIGKILL.")
+    assert "goes on from its last checkpoint" in line
+    (folder,) = tmp_path.iterdir()
+    run = Run.load(folder)
+    assert run.status == "interrupted"
+    assert run.last_step() == run.checkpoints()[-1][0]
 
-    process = start(tmp_path / "cut")
-    wait_for_epoch(tmp_path / "cut", 5, process)
+    process = start(tmp_path)
+    wait_for_epoch(tmp_path, 5, process)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130, printed
-    (folder,) = (tmp_path / "cut").iterdir()
-    assert Run.load(folder).status == "interrupted"
+    assert "Traceback" not in printed
+    assert run.status == "interrupted"
 
-    finished, _ = start(tmp_path / "cut").communicate(timeout=300)
-    assert checksum(finished) == checksum(whole)
-    log = (folder / "log.txt").read_text()
-    assert log.count("resumed at step") == 2
+    finished, _ = start(tmp_path).communicate(timeout=300)
+    assert checksum(finished) == uninterrupted
+    assert run.log_text().count("resumed at step") == 2
+
+
+@needs_proc
+def test_processes_end_with_the_one_that_was_killed_above_them(tmp_path, uninterrupted):
+    process = start(tmp_path)
+    wait_for_epoch(tmp_path, 2, process)
+    below = ranks(process.pid)
+    assert len(below) == 2
+    process.kill()
+    printed, _ = process.communicate(timeout=60)  # to the end of the last one that could print
+    assert not printed
+    assert not any(alive(pid) for pid in below)
+    (folder,) = tmp_path.iterdir()
+    run = Run.load(folder)
+    assert run.status == "interrupted"  # saved as after Ctrl-C: before the last epoch
+    assert run.last_step() == run.checkpoints()[-1][0]
+
+    finished, _ = start(tmp_path).communicate(timeout=300)
+    assert checksum(finished) == uninterrupted
