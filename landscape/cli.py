@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
+from landscape.cli_options import Words, with_options
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_study import StudyCommand
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
 
-_Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Pairs = tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]]
 
 
@@ -29,9 +28,9 @@ class Train:
     """Train a model; the same command goes on where it was stopped."""
 
     settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
-    model_option: _Words = ()
+    model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
-    optimizer_option: _Words = ()
+    optimizer_option: Words = ()
     """An option of the optimizer that has no flag here, as KEY=VALUE, for example k=5; may be repeated."""
     config: Path | None = None
     """A JSON file of settings; flags override it."""
@@ -54,14 +53,7 @@ class Train:
         """Train and print where the run is and how it ended."""
         from landscape.training.train import train
 
-        config = self.settings
-        if self.model_option or self.optimizer_option:
-            of_model = dict(_key_value("model", text) for text in self.model_option)
-            of_optimizer = dict(_key_value("optimizer", text) for text in self.optimizer_option)
-            config = config.replace(
-                model_options={**config.model_options, **of_model},
-                optimizer_options={**config.optimizer_options, **of_optimizer},
-            )
+        config = with_options(self.settings, self.model_option, self.optimizer_option)
         for warning in self._warnings(config):
             print(f"warning: {warning}", file=sys.stderr)
         run = train(
@@ -275,15 +267,3 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
 
     build.__doc__ = Train.__doc__
     return build
-
-
-def _key_value(what: str, text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ConfigError(
-            f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64]."
-        )
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value

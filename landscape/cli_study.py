@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from landscape.cli_options import Words, with_options
 from landscape.training.run_config import RunConfig
 
 
@@ -18,6 +19,8 @@ class StudyCommand:
     question: tyro.conf.Positional[Literal["generalization"]] = "generalization"
     """What is asked."""
     settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    model_option: Words = ()
+    """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     seeds: int = 10
     """Runs per method, tested once, after the last epoch."""
     search_seeds: int = 3
@@ -40,11 +43,12 @@ class StudyCommand:
         from landscape.storage import require_writable
         from landscape.study.generalization import compare_generalization, default_result_path
 
+        settings = with_options(self.settings, self.model_option)
         sizes: dict[str, Any] = {"seeds": self.seeds, "search_seeds": self.search_seeds, "validation": self.held_out}
-        path = self.output or default_result_path(self.settings, self.root, **sizes)
+        path = self.output or default_result_path(settings, self.root, **sizes)
         require_writable(path)
         found = compare_generalization(
-            self.settings,
+            settings,
             **sizes,
             root=self.root,
             jobs=self.jobs,

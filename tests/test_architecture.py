@@ -25,7 +25,7 @@ LAYERS = (
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli", "cli_analysis", "cli_runs", "cli_study"),
+    ("cli", "cli_analysis", "cli_options", "cli_runs", "cli_study"),
     ("",),  # landscape/__init__.py, which only passes names on
     ("__main__",),
 )

@@ -205,14 +205,28 @@ def test_the_command_prints_the_table_and_saves(tmp_path, capsys, monkeypatch):
     from landscape.cli import main
 
     monkeypatch.setitem(compare_generalization.__kwdefaults__, "radii", {"sam": ("rho", (0.05,))})
-    words = ["--dataset", "digits", "--model", "mlp", "--limit", "40", "--epochs", "1", "--batch-size", "20"]
+    words = [
+        "--dataset",
+        "digits",
+        "--model",
+        "mlp",
+        "--model-option",
+        "hidden=[5]",
+        "--limit",
+        "40",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "20",
+    ]
     words += ["--seeds", "1", "--search-seeds", "1", "--jobs", "1", "--quiet", "--root", str(tmp_path)]
     assert main(["study", "generalization", *words]) == 0
     printed = capsys.readouterr().out
     assert "| SAM | rho 0.05 (edge) |" in printed
     (path,) = (tmp_path / "studies").iterdir()
     assert f"result {path}" in printed
-    assert Generalization.load(path).scores[1].radius == 0.05
+    result = Generalization.load(path)
+    assert result.scores[1].radius == 0.05 and result.base["model_options"] == {"hidden": [5]}
 
 
 def test_a_result_that_could_not_be_written_is_refused_before_any_training(tmp_path, capsys, monkeypatch):
