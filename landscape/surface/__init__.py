@@ -11,8 +11,9 @@ from landscape.surface.perturbation import (
     sam_direction,
 )
 from landscape.surface.planes import Plane, plane_through, random_plane
-from landscape.surface.results import Line, Profile, Surface
+from landscape.surface.results import Line, Profile, Surface, Trajectory
 from landscape.surface.stored import DirectionsWarning, redraw
+from landscape.surface.trajectory import trajectory_plane
 
 __all__ = [
     "Direction",
@@ -21,6 +22,7 @@ __all__ = [
     "Plane",
     "Profile",
     "Surface",
+    "Trajectory",
     "amp_direction",
     "default_radii",
     "direction_between",
@@ -35,4 +37,5 @@ __all__ = [
     "recompute_batch_norm",
     "redraw",
     "sam_direction",
+    "trajectory_plane",
 ]

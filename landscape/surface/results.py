@@ -11,12 +11,15 @@ import numpy as np
 
 from landscape.errors import MismatchError
 from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.path_results import Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from landscape.surface.directions import Direction
     from landscape.surface.planes import Plane
+
+__all__ = ["DONE", "MISSING", "NON_FINITE", "Line", "Profile", "Surface", "Trajectory"]
 
 MISSING, DONE, NON_FINITE = 0, 1, 2
 """The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""

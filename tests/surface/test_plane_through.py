@@ -79,6 +79,17 @@ def test_distances_from_a_skewed_plane() -> None:
         Plane(*axes, origin=torch.zeros(2))
 
 
+def test_axes_that_are_nearly_parallel_cost_no_digits() -> None:
+    """A point of the plane is as far from it as its own rounding, 1e-16 of its length, however skewed the axes are."""
+    stream = generator(0, "tests", "skewed")
+    first, other = (torch.randn(50, generator=stream, dtype=torch.float64) for _ in range(2))
+    axes = [Direction(vector=v, kind="mine", norm="none") for v in (first, first + 2e-3 * other)]
+    point = 300 * axes[0].vector - 200 * axes[1].vector
+    coordinates, distance = Plane(*axes).project([point], origin=torch.zeros_like(point))
+    np.testing.assert_allclose(coordinates, [[300, -200]], rtol=1e-6)  # 1e-16 times the condition number, squared
+    assert distance[0] < 1e-12
+
+
 def test_the_origin_is_where_a_plane_is_looked_at_from(objective: Objective, snapshot, assert_unchanged) -> None:
     plane = random_plane(objective, seed=1)
     elsewhere = objective.weights() + 0.3 * plane.direction1.vector
