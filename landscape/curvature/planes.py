@@ -16,7 +16,7 @@ def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol:
 
     The directions are the eigenvectors themselves, of norm 1 over all weights together and not scaled to filters (then
     they would be eigenvectors no more). So ``L(w + alpha * d1)`` begins as ``L + alpha * g.d1 + alpha**2 * lambda_1 /
-    2``. Each direction's ``details`` hold its eigenvalue, the residual ``||H d - lambda d||``, and whether it converged.
+    2``. Each direction's ``details`` hold eigenvalue, residual ``||H d - lambda d||`` and whether it converged.
 
     Args:
         hessian: At the weights that the plane is for; or eigenpairs, whose first two are taken.

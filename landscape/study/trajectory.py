@@ -67,8 +67,8 @@ def trajectory_plane(
 ) -> Trajectory:
     """Find the plane of the two principal components of a training, and its path on and beside it.
 
-    See :func:`landscape.surface.trajectory_plane` for the definition. Of a run, the initial weights and every checkpoint
-    that was kept count, as often as ``RunConfig(keep_every=...)`` said; they are read one by one.
+    See :func:`landscape.surface.trajectory_plane` for the definition. Of a run, the initial weights and all checkpoints
+    that were kept count, as often as ``RunConfig(keep_every=...)`` said; they are read one by one.
 
     Args:
         path: A run, or T models, objectives or weight vectors (P,).

@@ -34,7 +34,7 @@ def trajectory_plane(
     Definition: with ``x_i = w_i - c`` the T points relative to the center c, the axes are the two right singular
     vectors of the matrix of rows x_i with the largest singular values, which are the unit vectors with the largest
     ``sum_i (x_i.d)**2``. They come from the eigenvectors u and eigenvalues s of the (T, T) matrix ``x_i.x_j``, in
-    float64: ``d = sum_i u_i x_i / sqrt(s)``. The share of a component is ``s / sum of all s``. Each axis points to where
+    float64: ``d = sum_i u_i x_i / sqrt(s)``. The share of a component is ``s / sum of all s``. Each axis points where
     the path's largest coordinate along it is positive.
 
     Args:

@@ -142,7 +142,7 @@ def test_models_on_their_plane(tiny_problem) -> None:
     objective = Objective(models[0], tiny_problem.data)
     assert found.steps.tolist() == [0, 10, 20, 40] and found.steps.dtype == np.int64
     assert found.explained_by_plane == pytest.approx(1)
-    (low, high), beta = found.extent(0.1)
+    (low, high), _ = found.extent(0.1)
     assert low < found.coordinates[:, 0].min() and high > found.coordinates[:, 0].max()
     for place, model in zip(found.coordinates, models, strict=True):
         reach = tuple((x, x + 1.0) for x in place.tolist())
