@@ -31,17 +31,20 @@ if TYPE_CHECKING:
     )
     from landscape.parameters import Layout, preserved
     from landscape.sharpness import MEASURES, measure
+    from landscape.study import trajectory_plane
     from landscape.surface import (
         Direction,
         Line,
         Plane,
         Profile,
         Surface,
+        Trajectory,
         direction_between,
         evaluate_line,
         evaluate_surface,
         perturbation_direction,
         perturbation_profile,
+        plane_through,
         random_direction,
         random_plane,
     )
@@ -88,14 +91,17 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "Plane",
     "Profile",
     "Surface",
+    "Trajectory",
     "direction_between",
     "eigen_plane",
     "evaluate_line",
     "evaluate_surface",
     "perturbation_direction",
     "perturbation_profile",
+    "plane_through",
     "random_direction",
     "random_plane",
+    "trajectory_plane",
     # curvature and sharpness
     "MEASURES",
     "ConvergenceWarning",
@@ -126,8 +132,9 @@ _HOMES = {
         "FriendlySAM LookSAM SmoothOut VaSSO build_optimizer",
         "parameters": "Layout preserved",
         "sharpness": "MEASURES measure",
-        "surface": "Direction Line Plane Profile Surface direction_between evaluate_line evaluate_surface "
-        "perturbation_direction perturbation_profile random_direction random_plane",
+        "study": "trajectory_plane",
+        "surface": "Direction Line Plane Profile Surface Trajectory direction_between evaluate_line evaluate_surface "
+        "perturbation_direction perturbation_profile plane_through random_direction random_plane",
         "training": "Run RunConfig train",
     }.items()
     for name in names.split()

@@ -66,6 +66,10 @@ class FixedData:
                     fix="Make its first operation one that returns a new tensor (inplace=False), and begin again.",
                 )
 
+    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return copies of some examples: inputs (B, ...) and targets (B, ...) for an index (B,) on the same device."""
+        return self.inputs[index], self.targets[index]
+
     def checksum(self) -> str:
         """Return a SHA-256 of the data."""
         if self.source_checksum is not None:

@@ -157,6 +157,10 @@ class Objective:
         """Yield the data batch by batch: inputs (B, ...) and targets (B, ...), always the same, in the same order."""
         return self._data.batches()
 
+    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return copies of some examples: inputs (B, ...) and targets (B, ...) for an index (B,) on its device."""
+        return self._data.select(index)
+
     def weights(self) -> Tensor:
         """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
         return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)

@@ -1,21 +1,28 @@
-"""The plane of strongest curvature."""
+"""Planes of curvature: eigenvectors of the Hessian as axes."""
 
 from __future__ import annotations
 
 from landscape.curvature.hessian import Hessian
+from landscape.curvature.results import Eigenpairs
+from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.surface.directions import Direction, weights_checksum
 from landscape.surface.planes import Plane
 
+ENDS = ("LA", "SA", "LM", "BE")
 
-def eigen_plane(hessian: Hessian, *, which: str = "LA", tol: float = 1e-3, seed: int = 0) -> Plane:
-    """Build the plane of the Hessian's two outermost eigenvectors.
 
-    The directions have norm 1 over all weights together, so ``L(w + alpha * d1)`` begins as
-    ``L + alpha * g.d1 + alpha**2 * lambda_1 / 2``.
+def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol: float = 1e-3, seed: int = 0) -> Plane:
+    """Build the plane of two eigenvectors of the Hessian.
+
+    The directions are the eigenvectors themselves, of norm 1 over all weights together and not scaled to filters (then
+    they would be eigenvectors no more). So ``L(w + alpha * d1)`` begins as ``L + alpha * g.d1 + alpha**2 * lambda_1 /
+    2``. Each direction's ``details`` hold eigenvalue, residual ``||H d - lambda d||`` and whether it converged.
 
     Args:
-        hessian: At the weights that the plane is for.
-        which: "LA" largest, "SA" smallest, "LM" largest in size.
+        hessian: At the weights that the plane is for; or eigenpairs, whose first two are taken.
+        which: "LA" the two largest, "SA" the two smallest, "LM" the two largest in size, "BE" one of both ends: the
+            largest, then the smallest (of a saddle: the steepest way up and down). Default "LA". Not for eigenpairs,
+            which are chosen already.
         tol: Relative residual of the eigenpairs.
         seed: Names the start vector.
 
@@ -23,7 +30,8 @@ def eigen_plane(hessian: Hessian, *, which: str = "LA", tol: float = 1e-3, seed:
         The plane, the outermost eigenvector first.
 
     Raises:
-        ConfigError: An option is out of range, or there is one weight only.
+        ConfigError: An option is out of range, there is one weight only, or ``which`` is given for eigenpairs.
+        MismatchError: There is one eigenpair only.
         NonFiniteError: A product is NaN or infinite.
 
     Warns:
@@ -37,19 +45,46 @@ def eigen_plane(hessian: Hessian, *, which: str = "LA", tol: float = 1e-3, seed:
         >>> plane = eigen_plane(Hessian(Objective(model, data, torch.nn.functional.mse_loss)))
         >>> [round(abs(x), 6) for x in plane.direction1.vector.tolist()]
         [0.0, 1.0]
+        >>> [round(direction.details["eigenvalue"], 6) for direction in plane.directions]
+        [4.0, 1.0]
     """
-    pairs = hessian.top(2, which=which, tol=tol, seed=seed)
+    if isinstance(hessian, Eigenpairs):
+        if which is not None:
+            raise ConfigError(
+                "Eigenpairs are chosen already.", got=f"which={which!r}", fix="Leave which out, or pass the Hessian."
+            )
+        return Plane(*_directions(hessian, 2, None, None, None))
+    chosen = "LA" if which is None else which
+    if chosen not in ENDS:
+        raise unknown_name("end of the spectrum", chosen, ENDS)
     objective = hessian.objective
-    checksum = weights_checksum(objective.weights())
-    first, second = (
+    known = seed, objective.layout.fingerprint, weights_checksum(objective.weights())
+    if chosen != "BE":
+        return Plane(*_directions(hessian.top(2, which=chosen, tol=tol, seed=seed), 2, *known))
+    pairs = (hessian.top(1, which=end, tol=tol, seed=seed) for end in ("LA", "SA"))
+    return Plane(*(direction for pair in pairs for direction in _directions(pair, 1, *known)))
+
+
+def _directions(
+    pairs: Eigenpairs, count: int, seed: int | None, layout: str | None, weights: str | None
+) -> list[Direction]:
+    if len(pairs.values) < count:
+        raise MismatchError(
+            "One eigenpair makes no plane.", expected="at least 2", got=len(pairs.values), fix="Use hessian.top(2)."
+        )
+    return [
         Direction(
             vector=pairs.vectors[:, axis].contiguous(),
             kind="eigen",
             norm="unit",
             seed=seed,
-            layout=objective.layout.fingerprint,
-            weights=checksum,
+            layout=layout,
+            weights=weights,
+            details={
+                "eigenvalue": float(pairs.values[axis]),
+                "residual": float(pairs.residuals[axis]),
+                "converged": bool(pairs.converged[axis]),
+            },
         )
-        for axis in (0, 1)
-    )
-    return Plane(first, second)
+        for axis in range(count)
+    ]

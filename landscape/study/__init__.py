@@ -4,6 +4,7 @@ from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
 from landscape.study.generalization import Generalization, Score, compare_generalization
 from landscape.study.minima import Minimum, measure_minima, measure_minimum, minima_configs
+from landscape.study.trajectory import trajectory_plane
 from landscape.study.verdict import flattest
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "measure_minimum",
     "minima_configs",
     "train_all",
+    "trajectory_plane",
 ]

@@ -1,23 +1,41 @@
 """Loss surfaces: directions, planes, their evaluation, and the results."""
 
-from landscape.surface.directions import Direction, direction_between, random_direction
+from landscape.surface.batchnorm import recompute_batch_norm
+from landscape.surface.directions import Direction, direction_between, gradient_direction, random_direction
 from landscape.surface.evaluate import evaluate_line, evaluate_surface
-from landscape.surface.perturbation import default_radii, perturbation_direction, perturbation_profile
-from landscape.surface.planes import Plane, random_plane
-from landscape.surface.results import Line, Profile, Surface
+from landscape.surface.perturbation import (
+    amp_direction,
+    default_radii,
+    perturbation_direction,
+    perturbation_profile,
+    sam_direction,
+)
+from landscape.surface.planes import Plane, plane_through, random_plane
+from landscape.surface.results import Line, Profile, Surface, Trajectory
+from landscape.surface.stored import DirectionsWarning, redraw
+from landscape.surface.trajectory import trajectory_plane
 
 __all__ = [
     "Direction",
+    "DirectionsWarning",
     "Line",
     "Plane",
     "Profile",
     "Surface",
+    "Trajectory",
+    "amp_direction",
     "default_radii",
     "direction_between",
     "evaluate_line",
     "evaluate_surface",
+    "gradient_direction",
     "perturbation_direction",
     "perturbation_profile",
+    "plane_through",
     "random_direction",
     "random_plane",
+    "recompute_batch_norm",
+    "redraw",
+    "sam_direction",
+    "trajectory_plane",
 ]

@@ -74,13 +74,16 @@ def save_result(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np
     save_arrays(path, {**arrays, **header})
 
 
-def load_result(path: str | os.PathLike[str], kind: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], Any]:
+def load_result(
+    path: str | os.PathLike[str], kind: str, names: Sequence[str], *, optional: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], Any]:
     """Read a result back.
 
     Args:
         path: A file of :func:`save_result`.
         kind: What it must be.
         names: The arrays it must hold.
+        optional: Arrays it may hold.
 
     Returns:
         The arrays by name, and the JSON values.
@@ -100,6 +103,7 @@ def load_result(path: str | os.PathLike[str], kind: str, names: Sequence[str]) -
             fix=f"Load it as what it is, or compute the {kind} again.",
         )
     try:
-        return {name: arrays[name] for name in names}, json.loads(str(arrays[_TEXT]))
+        found_too = [name for name in optional if name in arrays]
+        return {name: arrays[name] for name in (*names, *found_too)}, json.loads(str(arrays[_TEXT]))
     except (KeyError, ValueError) as error:
         raise CorruptFileError(f"{path} is incomplete.", got=str(error), fix="Compute it again.") from error

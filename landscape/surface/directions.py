@@ -1,15 +1,17 @@
-"""Directions in weight space: random ones at a fair scale, and from one point to another."""
+"""Directions in weight space: random ones at a fair scale, the gradient, and from one point to another."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.description import checksum_tensors
-from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.errors import ConfigError, MismatchError, NonFiniteError, unknown_name
 from landscape.objective import Objective
 from landscape.parameters import Layout
 from landscape.seeding import generator
@@ -24,12 +26,13 @@ class Direction:
 
     Attributes:
         vector: (P,), in ``named_parameters`` order.
-        kind: "random", "between", "eigen", or a word of your own.
+        kind: "random", "gradient", "sam", "amp", "between", "eigen", "trajectory", or a word of your own.
         norm: How its length was chosen: "filter", "layer", "weight", "model", "none" (as drawn), or "unit" (length 1).
         ignore: "biasbn" where tensors with fewer than two dimensions were left out, else None.
         seed: The seed it was drawn with, or None.
         layout: The fingerprint of the weights' layout; None where only the length P is known.
         weights: The SHA-256 of the weights it was made from, or None.
+        details: What else is known of it, plain JSON values: an eigenvector's eigenvalue, for example.
 
     Example:
         >>> Direction(vector=torch.tensor([3.0, 4.0]), kind="mine", norm="none").length
@@ -43,6 +46,7 @@ class Direction:
     seed: int | None = None
     layout: str | None = None
     weights: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -65,6 +69,7 @@ class Direction:
             "weights_sha256": self.weights,
             "length": self.length,
             "vector_sha256": weights_checksum(self.vector),
+            "details": dict(self.details),
         }
 
 
@@ -155,6 +160,68 @@ def random_direction(
     )
 
 
+def gradient_direction(objective: Objective, *, norm: str = "unit") -> Direction:
+    """Build the direction of the gradient at the model's present weights: alpha > 0 goes uphill.
+
+    Definition: ``d = g / ||g||`` with ``g = dL/dw`` for "unit". The other norms scale g as
+    :func:`random_direction` scales what it draws; "none" is g itself.
+
+    Args:
+        objective: Whose loss and weights.
+        norm: "unit", "filter", "layer", "model", "weight" or "none". Default "unit": ``L(w + alpha * d)`` begins as
+            ``L + alpha * ||g||``.
+
+    Returns:
+        The direction, on the objective's device and in its dtype; ``||g||`` is in its ``details["gradient_norm"]``.
+
+    Raises:
+        ConfigError: ``norm`` is unknown.
+        NonFiniteError: The gradient is NaN, infinite, or zero everywhere, so it has no direction.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1, bias=False).double()
+        >>> data = (torch.tensor([[3.0, 4.0]]).double(), torch.zeros(1, 1).double())
+        >>> objective = Objective(model, data, lambda outputs, targets: outputs.mean())
+        >>> direction = gradient_direction(objective)
+        >>> [round(x, 6) for x in direction.vector.tolist()], direction.details["gradient_norm"]
+        ([0.6, 0.8], 5.0)
+    """
+    if norm not in (*NORMS, "unit"):
+        raise unknown_name("norm", norm, (*NORMS, "unit"))
+    layout, weights, gradient = objective.layout, objective.weights(), objective.gradient().double()
+    length = gradient_length(gradient, "direction of kind 'gradient'")
+    vector = gradient / length if norm == "unit" else _scaled(gradient.cpu(), weights.cpu().double(), layout, norm)
+    return Direction(
+        vector=vector.to(device=objective.device, dtype=objective.dtype),
+        kind="gradient",
+        norm=norm,
+        layout=layout.fingerprint,
+        weights=weights_checksum(weights),
+        details={"gradient_norm": length},
+    )
+
+
+def gradient_length(gradient: Tensor, wanted: str) -> float:
+    """Return the Euclidean norm of a gradient that has a direction.
+
+    Args:
+        gradient: (P,).
+        wanted: What it is needed for, for the message.
+
+    Raises:
+        NonFiniteError: It is NaN, infinite, or zero everywhere.
+    """
+    length = float(torch.linalg.vector_norm(gradient.double()))
+    if not 0 < length < math.inf:
+        raise NonFiniteError(
+            f"The gradient has no direction, so there is no {wanted}.",
+            expected="a finite gradient that is not zero",
+            got=f"a gradient of norm {length}",
+            fix="Look at objective.evaluate() and objective.gradient(); use a random direction.",
+        )
+    return length
+
+
 def _scaled(drawn: Tensor, weights: Tensor, layout: Layout, norm: str) -> Tensor:
     if norm == "filter":
         scale = _ratio(layout.filter_norms(weights), layout.filter_norms(drawn))[layout.filter_index()]
@@ -194,7 +261,7 @@ def direction_between(a: nn.Module | Objective | Tensor, b: nn.Module | Objectiv
         I. Goodfellow, O. Vinyals, A. Saxe, Qualitatively Characterizing Neural Network Optimization Problems,
         ICLR 2015.
     """
-    (start, layout), (end, other) = _point(a), _point(b)
+    (start, layout), (end, other) = point_of(a), point_of(b)
     if len(start) != len(end) or (layout and other and layout != other):
         raise MismatchError(
             "The two models do not have the same weights.",
@@ -212,7 +279,18 @@ def direction_between(a: nn.Module | Objective | Tensor, b: nn.Module | Objectiv
     )
 
 
-def _point(source: nn.Module | Objective | Tensor) -> tuple[Tensor, str | None]:
+def point_of(source: nn.Module | Objective | Tensor) -> tuple[Tensor, str | None]:
+    """Read a point in weight space.
+
+    Args:
+        source: A model, an objective (its model's present weights) or a weight vector (P,).
+
+    Returns:
+        The weights (P,), and the fingerprint of their layout where it is known.
+
+    Raises:
+        MismatchError: It is none of these.
+    """
     if isinstance(source, Objective):
         return source.weights(), source.layout.fingerprint
     if isinstance(source, nn.Module):

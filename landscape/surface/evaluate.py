@@ -16,6 +16,7 @@ from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
+from landscape.surface.batchnorm import with_batch_norm
 from landscape.surface.directions import Direction
 from landscape.surface.engine import Collector, Field, PlainEngine
 from landscape.surface.planes import Plane
@@ -41,6 +42,8 @@ def evaluate_line(
     workers: int | str = "auto",
     order: str = "coarse-to-fine",
     store: Store = None,
+    batch_norm: str = "running",
+    statistics_from: Objective | None = None,
     on_update: Callable[[Line], None] | None = None,
     progress: bool = True,
 ) -> Line:
@@ -57,6 +60,8 @@ def evaluate_line(
         workers: See there.
         order: See there.
         store: See there.
+        batch_norm: See there. From one model to another use "recompute".
+        statistics_from: See there.
         on_update: See there; called with the line so far.
         progress: Whether a progress bar is shown.
 
@@ -83,7 +88,9 @@ def evaluate_line(
     alphas = grid.axis(extent, points)
     if not isinstance(direction, Direction):
         raise _not_a("direction", "random_direction(objective) or direction_between(a, b)", direction)
+    objective = with_batch_norm(objective, batch_norm, statistics_from)
     task = _Task(Line, objective, (direction,), {"alphas": alphas}, engine, workers, order)
+    task.kept = {"direction": direction}
     return task.run(store, on_update, progress)
 
 
@@ -91,25 +98,30 @@ def evaluate_surface(
     objective: Objective,
     plane: Plane,
     *,
-    extent: grid.Extent = 1.0,
+    extent: grid.Extents = 1.0,
     points: int | tuple[int, int] = (51, 51),
     engine: str = "auto",
     workers: int | str = "auto",
     order: str = "coarse-to-fine",
     store: Store = None,
+    batch_norm: str = "running",
+    statistics_from: Objective | None = None,
     on_update: Callable[[Surface], None] | None = None,
     progress: bool = True,
 ) -> Surface:
-    """Evaluate the loss on a plane: ``L(w + alpha * d1 + beta * d2)`` with w the model's present weights.
+    """Evaluate the loss on a plane: ``L(w + alpha * d1 + beta * d2)``.
 
-    Every point is computed from w itself, so the result does not depend on the order, and its center equals
-    ``objective.evaluate().loss`` bit for bit.
+    Here w is the plane's origin where it has one, and the model's present weights where not.
+
+    Every point is computed from w itself, so the result does not depend on the order, and the loss at w equals
+    ``objective.evaluate(w).loss`` bit for bit.
 
     Args:
         objective: What to evaluate. Its model is not changed.
         plane: Two directions, (P,) each.
         extent: alpha and beta run from ``-extent`` to ``extent``, in units of the directions' own lengths; or
-            (low, high). Default 1.0: as in Li et al.'s figures.
+            (low, high); or one (low, high) for each. ``plane.extent()`` holds a plane's marks. Default 1.0: as in Li et
+            al.'s figures.
         points: (A, B), or one number for both. Default (51, 51): as in Li et al.'s figures. Odd numbers have the model
             itself in the middle.
         engine: "plain": a forward pass for each point. "auto": the fastest that agrees with it; today "plain".
@@ -117,6 +129,9 @@ def evaluate_surface(
         order: "coarse-to-fine" shows the whole plane coarsely at first; "rows" goes through it. The result is the same.
         store: A folder. Finished points are kept there, and a later call with the same objective, plane and grid
             computes only what is missing; the result is the same, bit for bit.
+        batch_norm: "running": layers that keep running statistics use the model's at every point. "recompute": each
+            point gets its own, at about twice the time; see :func:`landscape.surface.recompute_batch_norm`.
+        statistics_from: Whose data "recompute" takes them from; the objective's own by default.
         on_update: Called with the surface so far, at most four times a second, and once at the end.
         progress: Whether a progress bar is shown.
 
@@ -144,11 +159,35 @@ def evaluate_surface(
     References:
         H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018.
     """
-    axes = {name: grid.axis(extent, n) for name, n in zip(("alphas", "betas"), grid.both(points), strict=True)}
+    ranges = zip(("alphas", "betas"), grid.both_extents(extent), grid.both(points), strict=True)
+    axes = {name: grid.axis(reach, n) for name, reach, n in ranges}
     if not isinstance(plane, Plane):
         raise _not_a("plane", "Plane(direction1, direction2) or random_plane(objective)", plane)
+    objective = with_batch_norm(at_origin(objective, plane), batch_norm, statistics_from)
     task = _Task(Surface, objective, plane.directions, axes, engine, workers, order)
+    task.kept = {"plane": plane}
+    task.provenance["plane"] = plane.record()
     return task.run(store, on_update, progress)
+
+
+def at_origin(objective: Objective, plane: Plane) -> Objective:
+    """Return the objective of a model whose weights are a plane's origin: the given one where they are already.
+
+    Raises:
+        MismatchError: The origin belongs to another model.
+    """
+    if plane.origin is None:
+        return objective
+    origin = objective.check_vector(plane.origin)
+    if torch.equal(origin, objective.weights()):
+        return objective
+    moved = objective.snapshot()
+    with torch.no_grad():
+        for parameter, value in zip(
+            moved.layout.parameters_of(moved.model), moved.layout.named(origin).values(), strict=True
+        ):
+            parameter.copy_(value)
+    return moved
 
 
 def _not_a(what: str, fix: str, got: object) -> MismatchError:
@@ -177,6 +216,7 @@ class _Task:
         self.order = grid.evaluation_order(self.shape, order)
         self.field = Field(len(self.order))
         self.records = tuple(direction.record() for direction in directions)
+        self.kept: dict[str, Any] = {}  # what the result holds of its directions
         self.start = time.perf_counter()
         self.provenance = {**objective.provenance(), "engine": "plain", "order": order, "points_resumed": 0}
 
@@ -213,7 +253,11 @@ class _Task:
         seconds = round(time.perf_counter() - self.start, 3)
         values = {name: getattr(self.field, name).reshape(self.shape) for name in ("loss", "accuracy", "status")}
         return self.kind(
-            **self.axes, **values, directions=self.records, provenance={**self.provenance, "seconds": seconds}
+            **self.axes,
+            **values,
+            **self.kept,
+            directions=self.records,
+            provenance={**self.provenance, "seconds": seconds},
         )
 
     def _identity(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from landscape.errors import ConfigError, unknown_name
 
 ORDERS = ("coarse-to-fine", "rows")
 Extent = float | tuple[float, float]
+Extents = Extent | tuple[tuple[float, float], tuple[float, float]]
 
 
 def axis(extent: Extent, points: int) -> np.ndarray:
@@ -95,6 +96,48 @@ def both(points: Any) -> tuple[int, int]:
             raise ConfigError("The number of points is out of range.", expected="a pair (A, B)", got=repr(points))
         return _count(points[0]), _count(points[1])
     return _count(points), _count(points)
+
+
+def both_extents(extent: Any) -> tuple[Any, Any]:
+    """Read ``extent`` for two axes: a pair of (low, high), one for each, or one extent for both.
+
+    Example:
+        >>> both_extents(1.0), both_extents((0, 1)), both_extents(((0, 1), (-2, 2)))
+        ((1.0, 1.0), ((0, 1), (0, 1)), ((0, 1), (-2, 2)))
+    """
+    if isinstance(extent, tuple | list) and len(extent) == 2 and all(isinstance(each, tuple | list) for each in extent):
+        return tuple(extent[0]), tuple(extent[1])
+    return extent, extent
+
+
+def covering(coordinates: np.ndarray, margin: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Find ranges that hold some points of a plane.
+
+    Args:
+        coordinates: (T, 2).
+        margin: How much more on each side, as a share of each range.
+
+    Returns:
+        (low, high) of alpha and of beta.
+
+    Raises:
+        ConfigError: The margin is negative or not finite, or the points do not differ along an axis.
+
+    Example:
+        >>> covering(np.array([[0.0, 1.0], [4.0, 3.0]]), 0.5)
+        ((-2.0, 6.0), (0.0, 4.0))
+    """
+    if not (math.isfinite(_number(margin)) and margin >= 0):
+        raise ConfigError("The margin is out of range.", expected="0 or more", got=repr(margin), fix="Use 0.25.")
+    low, high = coordinates.min(0), coordinates.max(0)
+    if not (high > low).all():
+        raise ConfigError(
+            "The points lie on one axis of the plane, so they say nothing of how far the other should reach.",
+            got=f"alpha {low[0]:.4g} to {high[0]:.4g}, beta {low[1]:.4g} to {high[1]:.4g}",
+            fix="Give the extent yourself.",
+        )
+    low, high = low - margin * (high - low), high + margin * (high - low)
+    return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 
 
 def levels(count: int) -> np.ndarray:

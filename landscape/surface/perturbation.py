@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import ConfigError, MismatchError, NonFiniteError, unknown_name
+from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed, preserved_rng
-from landscape.surface.directions import draw_normal
+from landscape.surface.directions import Direction, draw_normal, gradient_length, weights_checksum
 from landscape.surface.engine import PlainEngine
 from landscape.surface.results import Profile
 
@@ -64,15 +64,59 @@ def perturbation_direction(objective: Objective, kind: str, *, seed: int = 0) ->
     gradient = objective.gradient().double()
     if kind == "amp":
         gradient = torch.cat([_unit(piece) for piece in gradient.split(list(objective.layout.sizes))])
-    length = float(torch.linalg.vector_norm(gradient))
-    if not (np.isfinite(length) and length > 0):
-        raise NonFiniteError(
-            f"The gradient has no direction, so there is no perturbation of kind {kind!r}.",
-            expected="a finite gradient that is not zero",
-            got=f"a gradient of norm {length}",
-            fix="Look at objective.evaluate() and objective.gradient(); use kind 'random'.",
-        )
-    return (gradient / length).to(objective.dtype)
+    return (gradient / gradient_length(gradient, f"perturbation of kind {kind!r}")).to(objective.dtype)
+
+
+def sam_direction(objective: Objective) -> Direction:
+    """Build the direction of SAM's perturbation: alpha is rho, with SAM's perturbed weights at ``w + rho * d``.
+
+    Definition: ``d = g / ||g||``; see :func:`perturbation_direction`.
+
+    Args:
+        objective: Whose weights and loss, over all its data (SAM itself perturbs by the gradient of a batch).
+
+    Returns:
+        The direction, of norm 1.
+
+    Raises:
+        NonFiniteError: The gradient has no direction.
+
+    References:
+        P. Foret et al., Sharpness-Aware Minimization, ICLR 2021, equation 2.
+    """
+    return _method_direction(objective, "sam")
+
+
+def amp_direction(objective: Objective) -> Direction:
+    """Build the direction of AMP's perturbation (adversarial model perturbation) with a ball for each tensor.
+
+    Definition: ``g_t / ||g_t||`` for every tensor t, divided by ``sqrt(T)`` with T the tensors that have a gradient, so
+    AMP's epsilon is at ``alpha = epsilon * sqrt(T)``; see :func:`perturbation_direction`.
+
+    Args:
+        objective: Whose weights and loss, over all its data (AMP itself perturbs by the gradient of a batch).
+
+    Returns:
+        The direction, of norm 1.
+
+    Raises:
+        NonFiniteError: The gradient has no direction.
+
+    References:
+        Y. Zheng, R. Zhang, Y. Mao, Regularizing Neural Networks via Adversarial Model Perturbation, CVPR 2021,
+        algorithm 1 (per tensor in the authors' code).
+    """
+    return _method_direction(objective, "amp")
+
+
+def _method_direction(objective: Objective, kind: str) -> Direction:
+    return Direction(
+        vector=perturbation_direction(objective, kind),
+        kind=kind,
+        norm="unit",
+        layout=objective.layout.fingerprint,
+        weights=weights_checksum(objective.weights()),
+    )
 
 
 def _unit(piece: Tensor) -> Tensor:

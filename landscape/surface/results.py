@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from landscape.errors import MismatchError
 from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.path_results import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.surface.directions import Direction
+    from landscape.surface.planes import Plane
+
+__all__ = ["DONE", "MISSING", "NON_FINITE", "Line", "Profile", "Surface", "Trajectory"]
 
 MISSING, DONE, NON_FINITE = 0, 1, 2
 """The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""
@@ -34,6 +43,7 @@ class Line:
         status: (A,) uint8: 0 missing, 1 done, 2 done and the loss is not finite.
         directions: One dictionary that says what the direction is (plain JSON values).
         provenance: What was evaluated and how (plain JSON values).
+        direction: The direction itself, or None where it was not saved; see :func:`landscape.surface.redraw`.
 
     Raises:
         MismatchError: The arrays do not fit together.
@@ -51,6 +61,7 @@ class Line:
     status: np.ndarray
     directions: tuple[dict[str, Any], ...]
     provenance: dict[str, Any]
+    direction: Direction | None = None
 
     def __post_init__(self) -> None:
         alphas = frozen_array("alphas", self.alphas, (-1,))
@@ -73,14 +84,21 @@ class Line:
         """Whether every point has been computed."""
         return bool((self.status != MISSING).all())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
         """Write the line as one ``.npz`` file, atomically and with a checksum.
+
+        Args:
+            path: The file.
+            keep_directions: See :meth:`Surface.save`.
 
         Raises:
             StorageError: The file cannot be written.
+
+        Warns:
+            DirectionsWarning: The directions are bigger than that and cannot be made again, or were written into.
         """
         arrays = {name: getattr(self, name) for name in ("alphas", *_FIELDS)}
-        save_result(path, "Line", arrays, {"directions": self.directions, "provenance": self.provenance})
+        _save(self, path, arrays, keep_directions)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -91,8 +109,8 @@ class Line:
             CorruptFileError: It is damaged.
             MismatchError: It holds something else.
         """
-        arrays, text = load_result(path, "Line", ("alphas", *_FIELDS))
-        return cls(**arrays, directions=tuple(text["directions"]), provenance=text["provenance"])
+        values, directions, _ = _load(path, "Line", ("alphas", *_FIELDS))
+        return cls(**values, direction=directions[0] if directions else None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,6 +127,7 @@ class Surface:
         status: (A, B) uint8: 0 missing, 1 done, 2 done and the loss is not finite.
         directions: Two dictionaries that say what the directions are (plain JSON values).
         provenance: What was evaluated and how (plain JSON values).
+        plane: The plane itself, or None where it was not saved; see :func:`landscape.surface.redraw`.
 
     Raises:
         MismatchError: The arrays do not fit together.
@@ -129,6 +148,7 @@ class Surface:
     status: np.ndarray
     directions: tuple[dict[str, Any], ...]
     provenance: dict[str, Any]
+    plane: Plane | None = None
 
     def __post_init__(self) -> None:
         alphas, betas = (frozen_array(name, getattr(self, name), (-1,)) for name in ("alphas", "betas"))
@@ -153,14 +173,24 @@ class Surface:
         """Whether every point has been computed."""
         return bool((self.status != MISSING).all())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
         """Write the surface as one ``.npz`` file, atomically and with a checksum.
+
+        Args:
+            path: The file.
+            keep_directions: Whether the plane's vectors are saved too, in their own precision. Default None: where they
+                take 128 MiB or less (a file should not be a thousand times its result without being asked). What
+                is always saved are checksums and records, from which :func:`landscape.surface.redraw` makes random
+                and gradient directions again.
 
         Raises:
             StorageError: The file cannot be written.
+
+        Warns:
+            DirectionsWarning: The directions are bigger than that and cannot be made again, or were written into.
         """
         arrays = {name: getattr(self, name) for name in ("alphas", "betas", *_FIELDS)}
-        save_result(path, "Surface", arrays, {"directions": self.directions, "provenance": self.provenance})
+        _save(self, path, arrays, keep_directions)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -171,8 +201,11 @@ class Surface:
             CorruptFileError: It is damaged.
             MismatchError: It holds something else.
         """
-        arrays, text = load_result(path, "Surface", ("alphas", "betas", *_FIELDS))
-        return cls(**arrays, directions=tuple(text["directions"]), provenance=text["provenance"])
+        from landscape.surface.planes import Plane
+
+        values, directions, origin = _load(path, "Surface", ("alphas", "betas", *_FIELDS))
+        marks = {name: tuple(place) for name, place in values["provenance"].get("plane", {}).get("marks", {}).items()}
+        return cls(**values, plane=Plane(*directions, origin=origin, marks=marks) if directions else None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -255,6 +288,32 @@ class Profile:
 
 
 _FIELDS = ("loss", "accuracy", "status")
+
+
+def _save(
+    result: Line | Surface, path: str | os.PathLike[str], arrays: dict[str, np.ndarray], keep: bool | None
+) -> None:
+    from landscape.surface.stored import pack
+
+    if isinstance(result, Line):
+        directions, origin = () if result.direction is None else (result.direction,), None
+    else:
+        directions, origin = ((), None) if result.plane is None else (result.plane.directions, result.plane.origin)
+    vectors, dtypes = pack(directions, result.directions, origin, keep)
+    text = {"directions": result.directions, "provenance": result.provenance, "vectors": dtypes}
+    save_result(path, type(result).__name__, {**arrays, **vectors}, text)
+
+
+def _load(
+    path: str | os.PathLike[str], kind: str, names: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[Direction, ...], Tensor | None]:
+    from landscape.surface.stored import VECTORS, unpack
+
+    arrays, text = load_result(path, kind, names, optional=VECTORS)
+    records = tuple(text["directions"])
+    directions, origin = unpack(arrays, text.get("vectors", {}), records)
+    values = {**{name: arrays[name] for name in names}, "directions": records, "provenance": text["provenance"]}
+    return values, directions, origin
 
 
 def _fields(result: Line | Surface, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -1,0 +1,134 @@
+"""What paths through weight space are on a plane: a training's checkpoints, with how far beside it they lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.grid import covering
+
+if TYPE_CHECKING:
+    from landscape.surface.planes import Plane
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trajectory:
+    """A path of T checkpoints and the plane of its principal components.
+
+    All arrays are read-only float64, unless said otherwise.
+
+    Attributes:
+        steps: (T,) int64, the number of each checkpoint: its optimizer step for a run, else 0, 1, 2...
+        coordinates: (T, 2) the nearest point of the plane to each checkpoint, in units of the weights.
+        distance: (T,) how far each checkpoint is from the plane, in units of the weights. A surface on the plane shows
+            the losses of ``coordinates``, not of the checkpoints.
+        explained: (T - 1,) the share of each principal component, descending, of all squared distances of the
+            checkpoints from the plane's origin; the sum is 1. The plane has the first two.
+        center: "last" or "mean": which point is the plane's origin.
+        directions: Two dictionaries that say what the axes are (plain JSON values).
+        provenance: What the checkpoints are (plain JSON values).
+        plane: The plane, orthonormal, or None where it was not saved.
+
+    Raises:
+        MismatchError: The arrays do not fit together.
+    """
+
+    steps: np.ndarray
+    coordinates: np.ndarray
+    distance: np.ndarray
+    explained: np.ndarray
+    center: str
+    directions: tuple[dict[str, Any], ...]
+    provenance: dict[str, Any]
+    plane: Plane | None = None
+
+    def __post_init__(self) -> None:
+        steps = frozen_array("steps", self.steps, (-1,), np.int64)
+        arrays = {
+            "steps": steps,
+            "coordinates": frozen_array("coordinates", self.coordinates, (len(steps), 2)),
+            "distance": frozen_array("distance", self.distance, steps.shape),
+            "explained": frozen_array("explained", self.explained, (-1,)),
+            "directions": tuple(self.directions),
+        }
+        for name, value in arrays.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """One line: how many checkpoints, and how well the plane holds them."""
+        far = np.max(self.relative_distance, initial=0.0)
+        shares = " + ".join(f"{share:.1%}" for share in self.explained[:2])
+        return f"Trajectory({len(self.steps)} checkpoints, {shares} on the plane, up to {far:.1%} of the way beside it)"
+
+    @property
+    def explained_by_plane(self) -> float:
+        """The share of all squared distances from the origin that lies on the plane."""
+        return float(self.explained[:2].sum())
+
+    @property
+    def relative_distance(self) -> np.ndarray:
+        """(T,) the distance from the plane as a share of the distance from its origin, 0 to 1; 0 at the origin."""
+        whole = np.hypot(np.linalg.norm(self.coordinates, axis=1), self.distance)
+        return np.divide(self.distance, whole, out=np.zeros_like(whole), where=whole > 0)
+
+    def extent(self, margin: float = 0.25) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return ranges of alpha and beta that hold the path, for ``evaluate_surface(extent=...)``.
+
+        Args:
+            margin: How much more on each side, as a share of each range.
+
+        Raises:
+            ConfigError: The margin is negative.
+        """
+        return covering(self.coordinates, margin)
+
+    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
+        """Write the trajectory as one ``.npz`` file, atomically and with a checksum.
+
+        Args:
+            path: The file.
+            keep_directions: Whether the plane's vectors are saved too. Default None: where they take 128 MiB or less;
+                see :meth:`landscape.surface.Surface.save`.
+
+        Raises:
+            StorageError: The file cannot be written.
+
+        Warns:
+            DirectionsWarning: The directions are bigger than that; the checkpoints give them again.
+        """
+        from landscape.surface.stored import pack
+
+        directions, origin = ((), None) if self.plane is None else (self.plane.directions, self.plane.origin)
+        vectors, dtypes = pack(directions, self.directions, origin, keep_directions)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        text = {"center": self.center, "directions": self.directions, "provenance": self.provenance, "vectors": dtypes}
+        save_result(path, "Trajectory", {**arrays, **vectors}, text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a trajectory back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        from landscape.surface.planes import Plane
+        from landscape.surface.stored import VECTORS, unpack
+
+        arrays, text = load_result(path, "Trajectory", _ARRAYS, optional=VECTORS)
+        directions, origin = unpack(arrays, text["vectors"], text["directions"])
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            center=text["center"],
+            directions=tuple(text["directions"]),
+            provenance=text["provenance"],
+            plane=Plane(*directions, origin=origin) if directions else None,
+        )
+
+
+_ARRAYS = ("steps", "coordinates", "distance", "explained")
