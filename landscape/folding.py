@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.errors import ModelError
 
@@ -27,11 +28,12 @@ class FoldedConvolution(nn.Module):
         fused: Whether one call of oneDNN does it all; else convolution, addition and rectifier are three.
     """
 
-    def __init__(self, convolution: nn.Conv1d | nn.Conv2d, norm: nn.Module | None, *, fused: bool) -> None:
+    def __init__(self, convolution: nn.Conv1d | nn.Conv2d, norm: _BatchNorm | None, *, fused: bool) -> None:
         super().__init__()
         self._parts = (convolution, norm)  # in a tuple: modules of somebody else
         self.fused, self.rectified = fused, False
-        self.weight, self.bias = convolution.weight.detach(), convolution.bias
+        self.weight = convolution.weight.detach()  # the same memory: it follows
+        self.bias = None if convolution.bias is None else convolution.bias.detach()
         if norm is not None:
             layout = torch.channels_last if fused else torch.contiguous_format
             self.weight = torch.empty_like(self.weight, memory_format=layout)
@@ -41,7 +43,7 @@ class FoldedConvolution(nn.Module):
     def refresh(self) -> None:
         """Fold the present weights and statistics."""
         convolution, norm = self._parts
-        if norm is None:
+        if norm is None or self.bias is None or norm.running_mean is None or norm.running_var is None:
             return
         scale = torch.rsqrt(norm.running_var + norm.eps)
         if norm.weight is not None:
@@ -117,13 +119,13 @@ class FoldedModel:
         """Replace a convolution and what follows it."""
         modules = self._module
         convolution = modules.get_submodule(str(node.target))
-        if not _plain_convolution(convolution):
+        if not isinstance(convolution, nn.Conv1d | nn.Conv2d) or not _is_plain(convolution):
             return
         after = _only_user(node)
         norm = None
         if after is not None and after.op == "call_module":
             candidate = modules.get_submodule(str(after.target))
-            if type(candidate) in _NORMS and candidate.running_mean is not None and not candidate.training:
+            if isinstance(candidate, _NORMS) and _is_fixed(candidate):
                 norm = candidate
         fusable = fused and isinstance(convolution, nn.Conv2d)
         if norm is None and not fusable:
@@ -169,10 +171,16 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def _plain_convolution(module: nn.Module) -> bool:
+def _is_plain(module: nn.Conv1d | nn.Conv2d) -> bool:
     if type(module) not in _CONVOLUTIONS or module._forward_hooks or module._forward_pre_hooks:
         return False
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_fixed(norm: _BatchNorm) -> bool:
+    """Whether a normalization is one by fixed statistics, and nothing else."""
+    hooked = norm._forward_hooks or norm._forward_pre_hooks
+    return type(norm) in _NORMS and norm.running_mean is not None and not norm.training and not hooked
 
 
 def _only_user(node: fx.Node | None) -> fx.Node | None:

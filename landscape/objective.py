@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +75,9 @@ class Objective:
         >>> objective.gradient(torch.tensor([2.0], dtype=torch.float64)).tolist()  # 5 w
         [10.0]
     """
+
+    fixed_statistics: bool = True
+    """Whether running statistics are the model's at every point, so that its forward may be rewritten."""
 
     def __init__(
         self,
@@ -149,6 +152,11 @@ class Objective:
         return self._data.targets
 
     @property
+    def writes_inputs(self) -> bool:
+        """Whether the model works in place on its inputs, so that it is handed copies."""
+        return self._data.copies
+
+    @property
     def loss_name(self) -> str:
         """What the loss function calls itself, for example "cross_entropy"."""
         return loss_name(self.loss_fn)
@@ -171,6 +179,16 @@ class Objective:
         _, twin.model = self._make_replica(self.model)
         twin._flat, twin._replica = self._make_replica(twin.model)
         return twin
+
+    def replica(self) -> tuple[Tensor, nn.Module]:
+        """Return a replica of the model in evaluation mode, and its weights that move: writing to (P,) moves it."""
+        return self._make_replica(self.model)
+
+    def twin(self) -> Objective:
+        """Return the same objective with a replica of its own, so that two threads can evaluate at once."""
+        other = copy.copy(self)
+        other._flat, other._replica = self.replica()
+        return other
 
     def refresh(self) -> None:
         """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
@@ -230,21 +248,36 @@ class Objective:
         Returns:
             Mean loss and accuracy, 0-d float64 tensors on the device.
         """
+        with torch.no_grad():
+            self._flat.copy_(weights)
+            return self.means(self._replica, self.batches())
+
+    def means(
+        self, forward: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy of something that maps inputs to outputs.
+
+        Args:
+            forward: (B, ...) inputs to outputs.
+            batches: All of the data, in any partition.
+
+        Returns:
+            0-d float64 tensors on the device; the accuracy is NaN where it has no meaning.
+        """
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.float64, device=self.device)
         labels = 0
-        with torch.no_grad():
-            self._flat.copy_(weights)
-            for inputs, targets in self.batches():
-                outputs = self._replica(inputs)
-                total += self._sum(outputs, targets).double()
-                if is_classification(outputs, targets):
-                    right += (outputs.argmax(1) == targets).sum()
-                    labels += targets.numel()
-            accuracy = right / labels if labels else torch.full_like(right, float("nan"))
-            return total / self.examples, accuracy
+        for inputs, targets in batches:
+            outputs = forward(inputs)
+            total += self.batch_sum(outputs, targets).double()
+            if is_classification(outputs, targets):
+                right += (outputs.argmax(1) == targets).sum()
+                labels += targets.numel()
+        accuracy = right / labels if labels else torch.full_like(right, float("nan"))
+        return total / self.examples, accuracy
 
-    def _sum(self, outputs: Any, targets: Tensor) -> Tensor:
+    def batch_sum(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Return the sum of the loss over a batch, 0-d."""
         return sum_over_batch(self.loss_fn(outputs, targets), targets)
 
     def outputs(self, weights: Tensor | None = None) -> Tensor:
@@ -282,7 +315,7 @@ class Objective:
         self._load(flat.detach())
         for inputs, targets in self.batches():
             outputs = functional_call(self._replica, self.layout.named(flat), (inputs,))
-            yield self._sum(outputs, targets) / self.examples
+            yield self.batch_sum(outputs, targets) / self.examples
 
     def _leaf(self, weights: Tensor | None) -> Tensor:
         with torch.inference_mode(False):

@@ -108,6 +108,8 @@ def batch_statistics(model: nn.Module) -> Iterator[list[nn.Module]]:
 class _Recomputed(Objective):
     """An objective whose replica gets its running statistics anew each time weights are loaded."""
 
+    fixed_statistics = False
+
     def __init__(self, objective: Objective, source: Objective) -> None:
         vars(self).update(vars(objective))
         self._source = source

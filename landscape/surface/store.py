@@ -49,6 +49,14 @@ class Center:
         return abs(stored - self.loss) <= tolerance * max(abs(stored), abs(self.loss))
 
 
+def stored_engine(folder: str | os.PathLike[str]) -> str | None:
+    """Return with which engine a store was begun; None where there is none yet."""
+    path = Path(folder) / "identity.json"
+    found = read_json(path) if path.is_file() else None
+    engine = found.get("engine") if isinstance(found, dict) else None
+    return engine if isinstance(engine, str) else None
+
+
 class PointStore:
     """A folder that remembers the points of one line or surface: what it is of, and a ledger of finished blocks.
 

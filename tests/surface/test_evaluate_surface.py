@@ -176,7 +176,7 @@ def test_accuracy_has_no_meaning_for_regression(tiny_problem) -> None:
 
 
 def test_updates_come_coarse_first_and_whole_at_last(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
-    import landscape.surface.engine as engine
+    import landscape.surface.collector as engine
 
     ticks = iter(range(10_000))
     monkeypatch.setattr(engine.time, "monotonic", lambda: 0.1 * next(ticks))  # a block every few points

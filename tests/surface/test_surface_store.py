@@ -100,7 +100,7 @@ def test_lines_resume_too(tiny_problem, tmp_path: Path) -> None:
 def test_blocks_go_to_the_disk_while_the_surface_runs(
     tiny_problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import landscape.surface.engine as engine
+    import landscape.surface.collector as engine
 
     ticks = iter(range(10_000))
     monkeypatch.setattr(engine.time, "monotonic", lambda: 0.1 * next(ticks))

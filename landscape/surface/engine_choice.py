@@ -1,0 +1,132 @@
+"""Which engine: measured on two points, after it was seen to agree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.objective import Objective
+from landscape.surface.engines import ENGINES, Engine, Points, build_engine
+
+AGREEMENT = 1e-5
+"""Relative difference of two engines' losses up to which they agree."""
+_WORTH = 24  # points from which measuring pays
+_QUICK = 0.02  # seconds a plain point may take for many at once to be tried
+
+
+@dataclass
+class Choice:
+    """An engine, and what was seen of the others.
+
+    Attributes:
+        engine: The fastest that agrees.
+        seconds: Of one point, by name; only what was measured.
+        refused: Why others were not taken, by name.
+    """
+
+    engine: Engine
+    seconds: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as plain JSON values, for provenance."""
+        return {"engine": self.engine.name, "engine_seconds": self.seconds, "engine_refused": self.refused}
+
+
+def choose_engine(
+    objective: Objective, vectors: Sequence[Tensor], *, wanted: str, probe: Points, points: int
+) -> Choice:
+    """Build the engine that was asked for, or with "auto" measure which is fastest.
+
+    Every candidate evaluates two points. One is taken if both losses agree with the plain engine's to 1e-5 (or both
+    are not finite), if the same point gives the same bits twice, and if it is fastest.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        wanted: "auto", or an engine's name.
+        probe: The coordinates of two points, not the center.
+        points: How many points are to be evaluated; for a few, "auto" measures nothing and is plain.
+
+    Returns:
+        The choice.
+
+    Raises:
+        ModelError: The engine asked for cannot evaluate this model.
+    """
+    if wanted != "auto":
+        return Choice(build_engine(wanted, objective, vectors))
+    with one_thread(objective.device):
+        return _fastest(objective, vectors, probe, points)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Compute with one thread inside, as workers do; nothing where it is not the CPU that computes."""
+    before = torch.get_num_threads()
+    try:
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(before)
+
+
+def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, points: int) -> Choice:
+    plain = build_engine("plain", objective, vectors)
+    if points < _WORTH or not objective.fixed_statistics:
+        return Choice(plain)
+    found = Choice(plain)
+    expected, found.seconds["plain"] = _measured(plain, probe)
+    best = found.seconds["plain"]
+    for name in ENGINES:
+        if name == "plain":
+            continue
+        if name == "stacked" and (best > _QUICK or points < 2 * ENGINES[name].block):
+            continue
+        try:
+            engine = build_engine(name, objective, vectors)
+            values, seconds = _measured(engine, probe)
+        except Exception as error:  # whatever a rewritten model raises: the plain one is there
+            found.refused[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            continue
+        if not _agree(values, expected):
+            found.refused[name] = "its losses differ"
+            continue
+        found.seconds[name] = seconds
+        if seconds < best:
+            best, found.engine = seconds, engine
+    return found
+
+
+def _measured(engine: Engine, probe: Points) -> tuple[list[Tensor], float]:
+    """Return the losses of the probe, twice and in another order, and the seconds of one point at its best."""
+    block = [probe[k % len(probe)] for k in range(max(len(probe), engine.block))]
+    losses, best = [], float("inf")
+    for turn in (block, block[::-1], block):
+        begun = time.perf_counter()
+        loss, _ = engine.evaluate(turn)
+        values = loss.cpu()  # waits for the device
+        best = min(best, (time.perf_counter() - begun) / len(turn))
+        losses.append(values)
+    return [losses[0], losses[1].flip(0)], best
+
+
+def _agree(values: list[Tensor], expected: list[Tensor]) -> bool:
+    """Whether losses are those expected up to rounding, and the same bits in both orders."""
+    first, second = values
+    if not torch.equal(first.nan_to_num(), second.nan_to_num()):
+        return False
+    wanted = expected[0].repeat(-(-len(first) // len(expected[0])))[: len(first)]
+    finite = torch.isfinite(wanted)
+    if not torch.equal(finite, torch.isfinite(first)):
+        return False
+    close = (first - wanted).abs() <= AGREEMENT * wanted.abs().clamp(min=1e-12)
+    return bool(close[finite].all())

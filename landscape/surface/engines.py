@@ -1,0 +1,212 @@
+"""Ways to compute the loss at points of a line or a plane: all exact, up to rounding; which is fastest depends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from landscape.errors import ModelError
+from landscape.folding import FoldedModel, fused_available
+from landscape.loss_checks import is_classification
+from landscape.objective import Objective
+
+Points = Sequence[Sequence[float]]
+_FOLDED_BATCH = 64  # images whose activations stay in the cache
+_STACKED = 64  # points at once
+
+
+class Engine(Protocol):
+    """Computes mean loss and accuracy at points.
+
+    Attributes:
+        name: What provenance calls it.
+        block: How many points it takes at once; the last call may have fewer.
+    """
+
+    name: str
+    block: int
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Return losses and accuracies, (K,) float64 on the device, of K points' coordinates."""
+        ...
+
+    def twin(self) -> Engine:
+        """Return the same engine with buffers of its own, for another thread."""
+        ...
+
+
+class _Moves:
+    """Points as weights: center plus coordinates times directions, always from the center itself.
+
+    A coordinate of 0 adds nothing at all: the center is the weights, bit for bit.
+    """
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], center: Tensor | None) -> None:
+        self.center = objective.weights() if center is None else objective.check_vector(center)
+        self.vectors = [objective.check_vector(vector) for vector in vectors]
+
+    def to(self, point: Tensor, coordinates: Sequence[float]) -> None:
+        """Write the weights of a point, (P,)."""
+        point.copy_(self.center)
+        for coordinate, vector in zip(coordinates, self.vectors, strict=True):
+            if coordinate != 0.0:
+                point.add_(vector, alpha=coordinate)
+
+
+class PlainEngine:
+    """One point at a time: a copy, two vector operations and a forward pass.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+    """
+
+    name, block = "plain", 1
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        self.objective, self._moves = objective, _Moves(objective, vectors, center)
+        self._point = torch.empty_like(self._moves.center)
+        objective.refresh()
+
+    def twin(self) -> PlainEngine:
+        """Return the same engine with buffers of its own."""
+        return PlainEngine(self.objective.twin(), self._moves.vectors, center=self._moves.center)
+
+    def __call__(self, coordinates: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Evaluate one point: its coordinates to mean loss and accuracy, 0-d float64 tensors on the device."""
+        with torch.no_grad():
+            self._moves.to(self._point, coordinates)
+            return self.objective.evaluate_at(self._point)
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate points one after the other."""
+        loss, accuracy = zip(*map(self, points), strict=True)
+        return torch.stack(loss), torch.stack(accuracy)
+
+
+class FoldedEngine:
+    """One point at a time, with normalization folded into the convolutions, in batches that stay in the cache.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+
+    Raises:
+        ModelError: The model's forward cannot be rewritten, or holds nothing to fold.
+    """
+
+    name, block = "folded", 1
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        if objective.writes_inputs:
+            raise ModelError("The model works in place on its inputs.", fix="Use engine='plain'.")
+        self.objective, self._moves = objective, _Moves(objective, vectors, center)
+        fused = fused_available(objective.device, objective.dtype)
+        self._flat, replica = objective.replica()
+        self._model = FoldedModel(replica, fused=fused)
+        size = min(objective.batch_size, _FOLDED_BATCH) if objective.device.type == "cpu" else objective.batch_size
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        for inputs, targets in objective.batches():
+            if fused and inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            self._batches += zip(inputs.split(size), targets.split(size), strict=True)
+
+    def twin(self) -> FoldedEngine:
+        """Return the same engine with buffers of its own; the data is shared."""
+        other = object.__new__(FoldedEngine)
+        other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
+        other._flat, replica = self.objective.replica()
+        other._model = FoldedModel(replica, fused=fused_available(self.objective.device, self.objective.dtype))
+        return other
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate points one after the other."""
+        found = []
+        with torch.no_grad():
+            for coordinates in points:
+                self._moves.to(self._flat, coordinates)
+                self._model.refresh()
+                found.append(self.objective.means(self._model, self._batches))
+        loss, accuracy = zip(*found, strict=True)
+        return torch.stack(loss), torch.stack(accuracy)
+
+
+class StackedEngine:
+    """Many points in one pass, as one more dimension of every weight: for networks where calls cost more than numbers.
+
+    Every pass has the same number of points, so what a point gets does not depend on its neighbors.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+    """
+
+    name, block = "stacked", _STACKED
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        self.objective, self._moves = objective, _Moves(objective, vectors, center)
+        self._replica = objective.replica()[1]
+        self._points = self._moves.center.repeat(self.block, 1)
+        self._labels = 0
+
+    def twin(self) -> StackedEngine:
+        """Return the same engine with buffers of its own."""
+        return StackedEngine(self.objective, self._moves.vectors, center=self._moves.center)
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate up to :attr:`block` points at once."""
+        loss = torch.zeros(self.block, dtype=torch.float64, device=self.objective.device)
+        right, labels = torch.zeros_like(loss), 0
+        with torch.no_grad():
+            for k in range(self.block):
+                self._moves.to(self._points[k], points[min(k, len(points) - 1)])
+            for inputs, targets in self.objective.batches():
+                sums, hits = vmap(self._one, in_dims=(0, None, None))(self._points, inputs, targets)
+                loss += sums
+                right += hits
+                labels += self._labels
+        accuracy = right / labels if labels else torch.full_like(right, float("nan"))
+        return (loss / self.objective.examples)[: len(points)], accuracy[: len(points)]
+
+    def _one(self, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        named = self.objective.layout.named(weights)
+        outputs = functional_call(self._replica, named, (inputs,))
+        total = self.objective.batch_sum(outputs, targets).double()
+        if not is_classification(outputs, targets):
+            self._labels = 0
+            return total, torch.zeros_like(total)
+        self._labels = targets.numel()
+        return total, (outputs.argmax(1) == targets).sum().double()
+
+
+ENGINES: dict[str, type[PlainEngine] | type[FoldedEngine] | type[StackedEngine]] = {
+    "plain": PlainEngine,
+    "folded": FoldedEngine,
+    "stacked": StackedEngine,
+}
+
+
+def build_engine(name: str, objective: Objective, vectors: Sequence[Tensor]) -> Engine:
+    """Build an engine by name.
+
+    Args:
+        name: One of ENGINES.
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+
+    Raises:
+        ModelError: It cannot evaluate this model.
+    """
+    if name != "plain" and not objective.fixed_statistics:
+        raise ModelError(
+            f"The engine {name!r} cannot recompute running statistics.",
+            fix="Use engine='plain', or batch_norm='running'.",
+        )
+    return ENGINES[name](objective, vectors)
