@@ -39,9 +39,11 @@ if TYPE_CHECKING:
         Profile,
         Surface,
         Trajectory,
+        bezier_curve,
         direction_between,
         evaluate_line,
         evaluate_surface,
+        linear_barrier,
         perturbation_direction,
         perturbation_profile,
         plane_through,
@@ -92,10 +94,12 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "Profile",
     "Surface",
     "Trajectory",
+    "bezier_curve",
     "direction_between",
     "eigen_plane",
     "evaluate_line",
     "evaluate_surface",
+    "linear_barrier",
     "perturbation_direction",
     "perturbation_profile",
     "plane_through",
@@ -133,8 +137,9 @@ _HOMES = {
         "parameters": "Layout preserved",
         "sharpness": "MEASURES measure",
         "study": "trajectory_plane",
-        "surface": "Direction Line Plane Profile Surface Trajectory direction_between evaluate_line evaluate_surface "
-        "perturbation_direction perturbation_profile plane_through random_direction random_plane",
+        "surface": "Direction Line Plane Profile Surface Trajectory bezier_curve direction_between evaluate_line "
+        "evaluate_surface linear_barrier perturbation_direction perturbation_profile plane_through "
+        "random_direction random_plane",
         "training": "Run RunConfig train",
     }.items()
     for name in names.split()

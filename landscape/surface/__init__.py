@@ -1,6 +1,8 @@
 """Loss surfaces: directions, planes, their evaluation, and the results."""
 
 from landscape.surface.batchnorm import recompute_batch_norm
+from landscape.surface.bezier import bezier_curve, evaluate_curve
+from landscape.surface.connectivity import barrier, interpolation_line, linear_barrier
 from landscape.surface.directions import Direction, direction_between, gradient_direction, random_direction
 from landscape.surface.evaluate import evaluate_line, evaluate_surface
 from landscape.surface.perturbation import (
@@ -11,11 +13,13 @@ from landscape.surface.perturbation import (
     sam_direction,
 )
 from landscape.surface.planes import Plane, plane_through, random_plane
-from landscape.surface.results import Line, Profile, Surface, Trajectory
+from landscape.surface.results import Barrier, Curve, Line, Profile, Surface, Trajectory
 from landscape.surface.stored import DirectionsWarning, redraw
 from landscape.surface.trajectory import trajectory_plane
 
 __all__ = [
+    "Barrier",
+    "Curve",
     "Direction",
     "DirectionsWarning",
     "Line",
@@ -24,11 +28,16 @@ __all__ = [
     "Surface",
     "Trajectory",
     "amp_direction",
+    "barrier",
+    "bezier_curve",
     "default_radii",
     "direction_between",
+    "evaluate_curve",
     "evaluate_line",
     "evaluate_surface",
     "gradient_direction",
+    "interpolation_line",
+    "linear_barrier",
     "perturbation_direction",
     "perturbation_profile",
     "plane_through",

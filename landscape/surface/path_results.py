@@ -1,4 +1,4 @@
-"""What paths through weight space are on a plane: a training's checkpoints, with how far beside it they lie."""
+"""What paths through weight space are: a training's checkpoints on a plane, a curve of low loss, and a barrier."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.archive import frozen_array, load_result, save_result, span
 from landscape.surface.grid import covering
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from landscape.surface.planes import Plane
 
 
@@ -132,3 +134,126 @@ class Trajectory:
 
 
 _ARRAYS = ("steps", "coordinates", "distance", "explained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barrier:
+    """How much the loss, or the error, rises on a path between two models.
+
+    Attributes:
+        height: ``max_t [L(t) - ((1 - t) L(0) + t L(1))]``, never negative; NaN where a loss on the path is.
+        at: The t of that maximum, 0 to 1.
+        instability: ``max_t L(t) - (L(0) + L(1)) / 2``: the same for equal ends.
+        quantity: "loss", in its own unit, or "error", as a fraction.
+
+    References:
+        R. Entezari et al., The Role of Permutation Invariance in Linear Mode Connectivity of Neural Networks, ICLR
+        2022, definition 2.1 (height). J. Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis,
+        ICML 2020, section 2 (instability, of the error).
+    """
+
+    height: float
+    at: float
+    instability: float
+    quantity: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Curve:
+    """A quadratic Bezier curve between two models, and the loss along it.
+
+    Definition: ``w(t) = (1 - t)**2 start + 2 t (1 - t) middle + t**2 end``.
+
+    All arrays are read-only float64, unless said otherwise.
+
+    Attributes:
+        t: (A,) places on the curve, 0 to 1.
+        loss: (A,) mean loss; NaN and infinities as they came.
+        accuracy: (A,) fraction of right predictions in [0, 1]; NaN where it has no meaning.
+        history: (E,) mean training loss of each epoch, at random places on the curve.
+        start: (P,) tensor, the weights at t = 0.
+        middle: (P,) tensor, the control point that was trained; the curve bends towards it and does not reach it.
+        end: (P,) tensor, the weights at t = 1.
+        provenance: What was trained and evaluated, and how (plain JSON values).
+
+    Raises:
+        MismatchError: The arrays do not fit together.
+    """
+
+    t: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    history: np.ndarray
+    start: Tensor
+    middle: Tensor
+    end: Tensor
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        t = frozen_array("t", self.t, (-1,))
+        object.__setattr__(self, "t", t)
+        for name in ("loss", "accuracy"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), t.shape))
+        object.__setattr__(self, "history", frozen_array("history", self.history, (-1,)))
+
+    def __repr__(self) -> str:
+        """One line: how many points, and their losses."""
+        return f"Curve({len(self.t)} points, t {span(self.t)}, loss {span(self.loss)}, P = {len(self.start)})"
+
+    @property
+    def max_loss(self) -> float:
+        """The highest loss along the curve; NaN where one is."""
+        return float(np.max(self.loss))
+
+    @property
+    def plane(self) -> Plane:
+        """The plane that the curve lies in: orthonormal, with its origin at the start, and all three points marked.
+
+        Raises:
+            MismatchError: The curve is a straight line.
+        """
+        from landscape.surface.planes import plane_through
+
+        return plane_through(self.start, self.end, self.middle, orthonormal=True, names=("start", "end", "middle"))
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """(A, 2) where the curve's points lie on :attr:`plane`."""
+        marks, t = self.plane.marks, self.t[:, None]
+        return 2 * t * (1 - t) * np.array(marks["middle"]) + t**2 * np.array(marks["end"])
+
+    def point(self, t: float) -> Tensor:
+        """Return the weights at a place on the curve, (P,); at 0 and 1 bit for bit those of the models."""
+        return (1 - t) ** 2 * self.start + 2 * t * (1 - t) * self.middle + t**2 * self.end
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the curve as one ``.npz`` file with its three points, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        from landscape.description import host_array
+
+        arrays = {name: getattr(self, name) for name in _CURVE}
+        points = {name: host_array(getattr(self, name)) for name in _POINTS}
+        dtype = str(self.start.dtype).removeprefix("torch.")
+        save_result(path, "Curve", {**arrays, **points}, {"provenance": self.provenance, "dtype": dtype})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a curve back; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        from landscape.surface.stored import tensor_of
+
+        arrays, text = load_result(path, "Curve", (*_CURVE, *_POINTS))
+        values: dict[str, Any] = {name: arrays[name] for name in _CURVE}
+        values |= {name: tensor_of(arrays[name], text["dtype"]) for name in _POINTS}
+        return cls(**values, provenance=text["provenance"])
+
+
+_CURVE, _POINTS = ("t", "loss", "accuracy", "history"), ("start", "middle", "end")

@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.errors import MismatchError
 from landscape.surface.archive import frozen_array, load_result, save_result, span
-from landscape.surface.path_results import Trajectory
+from landscape.surface.path_results import Barrier, Curve, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from landscape.surface.directions import Direction
     from landscape.surface.planes import Plane
 
-__all__ = ["DONE", "MISSING", "NON_FINITE", "Line", "Profile", "Surface", "Trajectory"]
+__all__ = ["DONE", "MISSING", "NON_FINITE", "Barrier", "Curve", "Line", "Profile", "Surface", "Trajectory"]
 
 MISSING, DONE, NON_FINITE = 0, 1, 2
 """The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""

@@ -80,12 +80,13 @@ def unpack(
     Raises:
         MismatchError: A vector is not the one that its record tells of.
     """
-    vectors = {name: _tensor(arrays[name], dtype) for name, dtype in dtypes.items()}
+    vectors = {name: tensor_of(arrays[name], dtype) for name, dtype in dtypes.items()}
     found = [vectors[name] for name in VECTORS[:2] if name in vectors]
     return tuple(map(_rebuilt, found, records)), vectors.get("origin")
 
 
-def _tensor(array: np.ndarray, dtype: str) -> Tensor:
+def tensor_of(array: np.ndarray, dtype: str) -> Tensor:
+    """Turn what :func:`landscape.description.host_array` returned back into a vector of its own dtype."""
     tensor, kind = torch.from_numpy(np.array(array)), getattr(torch, dtype)
     return tensor if tensor.dtype == kind else tensor.view(kind).reshape(-1)  # bytes of a format that NumPy lacks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -15,13 +16,20 @@ from landscape.objective import Objective
 from landscape.seeding import generator, seeded
 from landscape.sharpness import MEASURES, measure
 from landscape.surface import (
+    Plane,
+    bezier_curve,
     direction_between,
     evaluate_line,
     evaluate_surface,
+    gradient_direction,
+    interpolation_line,
     perturbation_direction,
     perturbation_profile,
+    plane_through,
     random_direction,
     random_plane,
+    recompute_batch_norm,
+    trajectory_plane,
 )
 
 
@@ -67,6 +75,16 @@ def objective(bomb: Bomb) -> Objective:
     return Objective(model, (inputs, targets), bomb, batch_size=5)
 
 
+def other_net(objective: Objective) -> nn.Module:
+    """Another net of the same layers, with other running statistics."""
+    twin = copy.deepcopy(objective.model)
+    with torch.no_grad():
+        for name, tensor in twin.state_dict().items():
+            if tensor.is_floating_point() and name not in ("0.bias",):  # which is frozen
+                tensor.mul_(1.5)
+    return twin
+
+
 ANALYSES: dict[str, Callable[[Objective], object]] = {
     "evaluate": lambda o: o.evaluate(),
     "gradient": lambda o: o.gradient(),
@@ -79,6 +97,18 @@ ANALYSES: dict[str, Callable[[Objective], object]] = {
     "evaluate_surface with updates": lambda o: evaluate_surface(
         o, random_plane(o), points=3, progress=False, on_update=lambda surface: torch.rand(1)
     ),
+    "evaluate_surface elsewhere": lambda o: evaluate_surface(
+        o, Plane(*random_plane(o).directions, origin=o.weights() + 1), points=2, batch_norm="recompute", progress=False
+    ),
+    "recompute_batch_norm": lambda o: recompute_batch_norm(o).evaluate(),
+    "gradient_direction": gradient_direction,
+    "plane_through": lambda o: plane_through(o, o.weights() + 1, o.weights() * 2, orthonormal=True),
+    "trajectory_plane": lambda o: trajectory_plane([o, o.weights() + 1, o.weights() * 2, o.model], progress=False),
+    "interpolation_line": lambda o: interpolation_line(o, o.weights() + 1, points=3, progress=False),
+    "interpolation_line of buffers": lambda o: interpolation_line(
+        o, other_net(o), points=3, batch_norm="interpolate", progress=False
+    ),
+    "bezier_curve": lambda o: bezier_curve(o, o.weights() + 1, epochs=2, batch_size=6, points=3, progress=False),
     "perturbation_direction": lambda o: perturbation_direction(o, "amp"),
     "perturbation_profile": lambda o: perturbation_profile(o, radii=[0, 1], draws=2, progress=False),
     "Hessian": Hessian,
