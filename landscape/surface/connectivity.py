@@ -15,8 +15,8 @@ from landscape.parameters import unwrapped
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
+from landscape.surface.collector import Field
 from landscape.surface.directions import Direction, direction_between
-from landscape.surface.engine import Field
 from landscape.surface.evaluate import evaluate_line
 from landscape.surface.path_results import Barrier, Curve
 from landscape.surface.planes import Point

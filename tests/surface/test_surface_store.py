@@ -48,7 +48,7 @@ def make(problem, loss: Loss, *, beside: int = BESIDE) -> Objective:
 
 
 def run(objective: Objective, store: Path | None = None, **options: object) -> Surface:
-    settings = {"points": 5, "progress": False} | options
+    settings = {"points": 5, "progress": False, "engine": "plain", "workers": 1} | options
     return evaluate_surface(objective, random_plane(objective, seed=1), store=store, **settings)
 
 
@@ -89,7 +89,8 @@ def test_a_torn_last_block_is_computed_again(tiny_problem, tmp_path: Path) -> No
 def test_lines_resume_too(tiny_problem, tmp_path: Path) -> None:
     def line(loss: Loss, store: Path | None) -> Line:
         objective = make(tiny_problem, loss)
-        return evaluate_line(objective, random_direction(objective), points=7, store=store, progress=False)
+        how = {"engine": "plain", "workers": 1, "progress": False}
+        return evaluate_line(objective, random_direction(objective), points=7, store=store, **how)
 
     with pytest.raises(KeyboardInterrupt):
         line(Loss(4), tmp_path)

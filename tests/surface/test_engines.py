@@ -1,0 +1,203 @@
+"""Every engine computes the same surface; which one, how many workers and in which order changes nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from landscape.errors import ConfigError, MismatchError, ModelError
+from landscape.models import build_model
+from landscape.objective import Objective
+from landscape.seeding import generator, seeded
+from landscape.surface import Surface, engine_choice, evaluate_surface, random_plane, recompute_batch_norm
+from landscape.surface.engines import ENGINES, build_engine
+
+
+def make(kind: str, dtype: torch.dtype = torch.float32, examples: int = 70) -> Objective:
+    """An objective with ragged batches whose statistics are no longer the first ones."""
+    stream = generator(0, "tests", kind)
+    with seeded(0, "tests", kind):
+        if kind == "mlp":
+            model: nn.Module = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3))
+            inputs = torch.randn(examples, 6, generator=stream)
+        else:
+            model = nn.Sequential(
+                nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, stride=2), nn.BatchNorm2d(4),
+                nn.ReLU(), nn.Flatten(), nn.Linear(36, 3),
+            )  # fmt: skip
+            inputs = torch.randn(examples, 2, 10, 10, generator=stream)
+        model(inputs)
+    return Objective(model.to(dtype), (inputs, torch.arange(examples) % 3), batch_size=32)
+
+
+def surface(objective: Objective, **options: object) -> Surface:
+    settings = {"points": 9, "extent": 0.7, "progress": False} | options
+    return evaluate_surface(objective, random_plane(objective, seed=1), **settings)
+
+
+def bits(found: Surface) -> tuple[bytes, ...]:
+    return found.loss.tobytes(), found.accuracy.tobytes(), found.status.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("conv", "folded"), ("conv", "stacked"), ("mlp", "stacked")])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_engines_agree(kind, engine, dtype, close):
+    """Relative to the range: rounding in another order, of 2e-16 and 1e-7."""
+    objective = make(kind, dtype)
+    plain, found = surface(objective, engine="plain"), surface(objective, engine=engine)
+    assert found.provenance["engine"] == engine
+    assert np.abs(found.loss - plain.loss).max() <= close * np.ptp(plain.loss)
+    assert np.abs(found.accuracy - plain.accuracy).max() <= (0 if dtype == torch.float64 else 1 / 70)
+    assert found.center_loss == plain.center_loss == objective.evaluate().loss
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine"), [("conv", "plain"), ("conv", "folded"), ("conv", "stacked"), ("mlp", "stacked")]
+)
+def test_order_and_workers_change_no_bit(kind, engine):
+    objective = make(kind)
+    expected = bits(surface(objective, engine=engine, workers=1))
+    for workers in (2, 3):
+        for order in ("rows", "coarse-to-fine"):
+            assert bits(surface(objective, engine=engine, workers=workers, order=order)) == expected
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_resumed_surface_has_the_same_bits(engine, tmp_path):
+    objective = make("conv")
+    whole = bits(surface(objective, engine=engine, points=13))
+
+    def stop(found: Surface) -> None:
+        if (found.status > 0).sum() > 10:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        from landscape.surface import collector
+
+        patch.setattr(collector.time, "monotonic", iter(range(10_000)).__next__)
+        with pytest.raises(KeyboardInterrupt):
+            surface(objective, engine=engine, points=13, workers=1, store=tmp_path, on_update=stop)
+    rest = surface(objective, engine=engine, points=13, store=tmp_path)
+    assert bits(rest) == whole and 10 < rest.provenance["points_resumed"] < 169
+
+
+def test_a_store_goes_on_with_the_engine_it_was_begun_with(tmp_path, monkeypatch):
+    objective = make("mlp")
+    surface(objective, engine="stacked", store=tmp_path)
+    monkeypatch.setattr(engine_choice, "_fastest", None)  # nothing is measured
+    again = surface(objective, store=tmp_path)
+    assert again.provenance["engine"] == "stacked" and again.provenance["points_resumed"] == 81
+    with pytest.raises(MismatchError, match="another engine"):
+        surface(objective, engine="plain", store=tmp_path)
+
+
+def test_the_fastest_that_agrees_is_taken(monkeypatch):
+    objective = make("conv")
+    found = surface(objective, points=13).provenance
+    assert found["engine"] == min(found["engine_seconds"], key=found["engine_seconds"].get)
+    assert set(found["engine_seconds"]) == {"plain", "folded", "stacked"} and not found["engine_refused"]
+
+    slow = iter(range(10_000))  # every look at the clock takes a second: all engines are equally fast, the first stays
+    monkeypatch.setattr(engine_choice.time, "perf_counter", lambda: float(next(slow)))
+    assert surface(objective, points=13).provenance["engine"] in ("plain", "stacked")
+
+
+@pytest.mark.parametrize("wrong", ["differs", "differs by position", "raises"])
+def test_an_engine_that_is_wrong_is_refused(monkeypatch, wrong):
+    real = ENGINES["stacked"].evaluate
+
+    def evaluate(self, points):
+        if wrong == "raises":
+            raise RuntimeError("no batching rule\nfor this operation")
+        loss, accuracy = real(self, points)
+        noise = torch.linspace(0, 1e-12, len(loss)).double() if wrong == "differs by position" else 1e-4
+        return loss * (1 + noise), accuracy
+
+    monkeypatch.setattr(ENGINES["stacked"], "evaluate", evaluate)
+    found = surface(make("mlp"), points=13).provenance
+    assert found["engine"] == "plain"
+    assert (
+        found["engine_refused"]["stacked"]
+        == {
+            "raises": "RuntimeError: no batching rule",
+            "differs": "its losses differ",
+            "differs by position": "its losses differ",
+        }[wrong]
+    )
+    assert "no convolution" in found["engine_refused"]["folded"]
+
+
+def test_few_points_are_not_worth_measuring(monkeypatch):
+    monkeypatch.setattr(engine_choice, "_measured", None)
+    assert surface(make("conv"), points=4).provenance["engine"] == "plain"
+
+
+def test_recomputed_statistics_are_not_folded():
+    objective = recompute_batch_norm(make("conv"))
+    assert surface(objective, points=9).provenance["engine"] == "plain"
+    with pytest.raises(ModelError, match="recompute running statistics"):
+        surface(objective, engine="folded")
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 3, 10), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x.mul_(2.0))).flatten(1)
+
+
+def test_a_model_that_writes_into_its_inputs_gets_fresh_ones():
+    inputs = torch.randn(40, 2, 10, 10, generator=generator(0, "in place"))
+    objective = Objective(InPlace().eval(), (inputs, torch.arange(40) % 3))
+    found = surface(objective, points=13)
+    assert "in place" in found.provenance["engine_refused"]["folded"]
+    assert bits(found) == bits(surface(objective, points=13))
+
+
+def test_an_error_in_a_worker_reaches_the_caller_and_threads_come_back():
+    objective, threads = make("mlp"), torch.get_num_threads()
+    alive = threading.active_count()
+    real, calls = objective.loss_fn, iter(range(10_000))
+
+    def failing(outputs, targets):
+        if threading.current_thread() is not threading.main_thread() and next(calls) > 20:
+            raise ValueError("enough")
+        return real(outputs, targets)
+
+    objective.loss_fn = failing
+    with pytest.raises(ValueError, match="enough"):
+        surface(objective, engine="plain", workers=2)
+    assert torch.get_num_threads() == threads and threading.active_count() == alive
+    objective.loss_fn = real
+    surface(objective, workers=3)
+    assert torch.get_num_threads() == threads and threading.active_count() == alive
+
+
+def test_an_unknown_engine_is_named(objective):
+    with pytest.raises(ConfigError, match="'stacked'"):
+        surface(objective, engine="staked")
+
+
+def test_the_folded_engine_never_touches_the_model(snapshot, assert_unchanged):
+    model = build_model("resnet20", classes=3, input_shape=(3, 16, 16)).train()
+    objective = Objective(model, (torch.randn(8, 3, 16, 16, generator=generator(0, "x")), torch.arange(8) % 3))
+    before = snapshot(model)
+    plane = random_plane(objective)
+    engine = build_engine("folded", objective, [direction.vector for direction in plane.directions])
+    loss, _ = engine.evaluate([[0.0, 0.0], [0.5, -0.5]])
+    assert_unchanged(before, model)
+    assert float(loss[0]) == pytest.approx(objective.evaluate().loss, rel=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_engines_agree_on_cuda(engine):
+    there = Objective(make("conv").model, (make("conv")._data.inputs, make("conv").targets), device="cuda")
+    plain = surface(make("conv"), engine="plain")
+    assert np.abs(surface(there, engine=engine).loss - plain.loss).max() <= 1e-4 * np.ptp(plain.loss)

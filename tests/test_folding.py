@@ -1,0 +1,114 @@
+"""A folded model computes what the model computes, whatever its weights and statistics are."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from landscape.errors import ModelError
+from landscape.folding import FoldedModel, fused_available
+from landscape.models import build_model
+from landscape.seeding import generator, seeded
+
+NAMES = ("resnet20", "resnet18", "preactresnet18", "vgg11_bn", "wrn16-4", "shakeshake26-96", "pyramidnet110-48")
+
+
+def unlike_the_first(model: nn.Module) -> nn.Module:
+    """Give every weight and statistic a value of its own, with dead and mirrored channels among the scales."""
+    stream = generator(0, "folding")
+    for tensor in (*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())):
+        tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=stream, dtype=torch.float64).to(tensor.dtype))
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.running_var is not None:
+            norm.running_var.abs_().add_(0.1)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folding_changes_no_output(name):
+    """1e-10 in float64: the products are rounded in another order, layer after layer."""
+    with seeded(0, "tests", "folding"):
+        model = unlike_the_first(build_model(name, classes=5, input_shape=(3, 32, 32)).double())
+        x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    folded = FoldedModel(copy.deepcopy(model), fused=False)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11_bn", "smallcnn"])
+def test_fused_convolutions_change_no_output(name):
+    """1e-4 in float32: oneDNN sums in another order, and the differences grow from layer to layer."""
+    if not fused_available(torch.device("cpu"), torch.float32):
+        pytest.skip("oneDNN's fused convolutions are not there")
+    shape = (1, 8, 8) if name == "smallcnn" else (3, 32, 32)
+    with seeded(0, "tests", "folding"):
+        model = unlike_the_first(build_model(name, classes=5, input_shape=shape))
+        x = torch.randn(3, *shape)
+    folded = FoldedModel(copy.deepcopy(model), fused=True)
+    expected = model(x)
+    error = (folded(x.contiguous(memory_format=torch.channels_last)) - expected).abs().max() / expected.abs().max()
+    assert error < 1e-4
+
+
+def test_it_follows_weights_and_statistics():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, bias=True), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    model(torch.randn(4, 2, 5, 5))
+    model = model.double().eval().requires_grad_(False)
+    folded = FoldedModel(model, fused=False)
+    x = torch.randn(4, 2, 5, 5, dtype=torch.float64)
+    before = folded(x)
+    unlike_the_first(model)
+    assert torch.equal(folded(x)[:0], before[:0])
+    folded.refresh()
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-12, atol=1e-12)
+    assert not torch.equal(folded(x), before)
+
+
+class Odd(nn.Module):
+    """What must not be folded: a convolution used twice, a result used twice, an addition of a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.first, self.second = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+        self.again, self.norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, affine=False)
+        self.last = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = F.relu(self.first(self.conv(x)))
+        b = self.second(self.conv(a))
+        y = self.again(b)
+        z = self.norm(y) + y
+        w = torch.relu(self.last(z) + 1.0) + a
+        return (w + self.last(w) * 2).mean((2, 3))
+
+
+def test_only_what_belongs_together_is_folded():
+    with seeded(0, "tests", "odd"):
+        model = unlike_the_first(Odd().double())
+        x = torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    folded = FoldedModel(copy.deepcopy(model), fused=False)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-12, atol=1e-12)
+    assert folded.folds == 2  # each use of the shared convolution with its own normalization
+
+
+def test_statistics_of_the_batch_are_not_folded():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)).eval()
+    with pytest.raises(ModelError, match="no convolution"):
+        FoldedModel(model, fused=False)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) if x.sum() > 0 else x
+
+
+def test_a_forward_that_looks_at_values_is_refused():
+    with pytest.raises(ModelError, match="depends on its inputs"):
+        FoldedModel(Branching().eval(), fused=False)
