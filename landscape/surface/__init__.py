@@ -2,12 +2,14 @@
 
 from landscape.surface.directions import Direction, direction_between, random_direction
 from landscape.surface.evaluate import evaluate_line, evaluate_surface
+from landscape.surface.interpolation import InterpolatedSurface, interpolate
 from landscape.surface.perturbation import default_radii, perturbation_direction, perturbation_profile
 from landscape.surface.planes import Plane, random_plane
 from landscape.surface.results import Line, Profile, Surface
 
 __all__ = [
     "Direction",
+    "InterpolatedSurface",
     "Line",
     "Plane",
     "Profile",
@@ -16,6 +18,7 @@ __all__ = [
     "direction_between",
     "evaluate_line",
     "evaluate_surface",
+    "interpolate",
     "perturbation_direction",
     "perturbation_profile",
     "random_direction",

@@ -12,8 +12,9 @@ import numpy as np
 from landscape.errors import MismatchError
 from landscape.surface.archive import frozen_array, load_result, save_result, span
 
-MISSING, DONE, NON_FINITE = 0, 1, 2
-"""The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""
+MISSING, DONE, NON_FINITE, INTERPOLATED = 0, 1, 2, 3
+"""The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite; not computed but
+interpolated, which only an interpolated view has."""
 
 
 def _set(result: object, **values: Any) -> None:
