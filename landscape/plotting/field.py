@@ -14,6 +14,7 @@ from landscape.plotting.scale import Scale, common_scale, plural
 from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
+    from landscape.plotting.critical import Marks
     from landscape.surface.results import Surface
 
 
@@ -32,6 +33,7 @@ class Field:
     missing: int
     unloggable: int
     clipped: int
+    marks: tuple[Marks, ...] = ()
 
     @property
     def gaps(self) -> list[tuple[float, float, float, float]]:
@@ -114,6 +116,7 @@ _DRAWN_BY = {
     "Profile": "profile",
     "SpectralDensity": "density",
     "PerturbationView": "perturbation",
+    "Topology": "contour(..., topology=...)",
 }
 
 

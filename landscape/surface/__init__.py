@@ -6,6 +6,7 @@ from landscape.surface.interpolation import InterpolatedSurface, interpolate
 from landscape.surface.perturbation import default_radii, perturbation_direction, perturbation_profile
 from landscape.surface.planes import Plane, random_plane
 from landscape.surface.results import Line, Profile, Surface
+from landscape.surface.topology import Topology, surface_topology
 
 __all__ = [
     "Direction",
@@ -14,6 +15,7 @@ __all__ = [
     "Plane",
     "Profile",
     "Surface",
+    "Topology",
     "default_radii",
     "direction_between",
     "evaluate_line",
@@ -23,4 +25,5 @@ __all__ = [
     "perturbation_profile",
     "random_direction",
     "random_plane",
+    "surface_topology",
 ]
