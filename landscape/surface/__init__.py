@@ -2,6 +2,7 @@
 
 from landscape.surface.directions import Direction, direction_between, random_direction
 from landscape.surface.evaluate import evaluate_line, evaluate_surface
+from landscape.surface.exchange import export_result, import_result
 from landscape.surface.interpolation import InterpolatedSurface, interpolate
 from landscape.surface.perturbation import default_radii, perturbation_direction, perturbation_profile
 from landscape.surface.planes import Plane, random_plane
@@ -20,6 +21,8 @@ __all__ = [
     "direction_between",
     "evaluate_line",
     "evaluate_surface",
+    "export_result",
+    "import_result",
     "interpolate",
     "perturbation_direction",
     "perturbation_profile",
