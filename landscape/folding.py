@@ -40,6 +40,7 @@ class FoldedConvolution(nn.Module):
             self.bias = torch.empty_like(self.weight[:, 0].flatten(1)[:, 0])
         self.refresh()
 
+    @torch.no_grad()
     def refresh(self) -> None:
         """Fold the present weights and statistics."""
         convolution, norm = self._parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,26 +18,11 @@ from landscape.description import checksum_callable, checksum_structure, checksu
 from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
-from landscape.loss_checks import check_deterministic, check_mean, is_classification, sum_over_batch
+from landscape.loss_checks import check_deterministic, check_mean, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, loss_name
 from landscape.parameters import Layout, unwrapped
+from landscape.scores import Evaluation, mean_scores
 from landscape.seeding import preserved_rng
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The value of an objective at one point.
-
-    Attributes:
-        loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
-        accuracy: Fraction of right predictions in [0, 1]; NaN unless outputs are (N, K) with K of at least 2
-            and targets are whole numbers (N,).
-        examples: How many examples the means are over.
-    """
-
-    loss: float
-    accuracy: float
-    examples: int
 
 
 class Objective:
@@ -255,26 +240,8 @@ class Objective:
     def means(
         self, forward: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Return mean loss and accuracy of something that maps inputs to outputs.
-
-        Args:
-            forward: (B, ...) inputs to outputs.
-            batches: All of the data, in any partition.
-
-        Returns:
-            0-d float64 tensors on the device; the accuracy is NaN where it has no meaning.
-        """
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        right = torch.zeros((), dtype=torch.float64, device=self.device)
-        labels = 0
-        for inputs, targets in batches:
-            outputs = forward(inputs)
-            total += self.batch_sum(outputs, targets).double()
-            if is_classification(outputs, targets):
-                right += (outputs.argmax(1) == targets).sum()
-                labels += targets.numel()
-        accuracy = right / labels if labels else torch.full_like(right, float("nan"))
-        return total / self.examples, accuracy
+        """Return mean loss and accuracy of something that maps inputs to outputs; see :func:`mean_scores`."""
+        return mean_scores(forward, batches, self.batch_sum, self.device)
 
     def batch_sum(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the sum of the loss over a batch, 0-d."""

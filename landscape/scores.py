@@ -1,0 +1,64 @@
+"""Mean loss and accuracy over batches, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.loss_checks import is_classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The value of an objective at one point.
+
+    Attributes:
+        loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
+        accuracy: Fraction of right predictions in [0, 1]; NaN unless outputs are (N, K) with K of at least 2
+            and targets are whole numbers (N,).
+        examples: How many examples the means are over.
+    """
+
+    loss: float
+    accuracy: float
+    examples: int
+
+
+def mean_scores(
+    forward: Callable[[Tensor], Any],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    batch_sum: Callable[[Any, Tensor], Tensor],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Compute mean loss and accuracy, weighted by examples, summed in float64.
+
+    Args:
+        forward: (B, ...) inputs to outputs.
+        batches: Inputs and targets: all of the data, in any partition.
+        batch_sum: Outputs and targets to the sum of the loss over the batch.
+        device: Where to sum.
+
+    Returns:
+        0-d float64 tensors on the device; the accuracy is NaN where it has no meaning.
+
+    Example:
+        >>> data = [(torch.tensor([[2.0, 0.0]]), torch.tensor([0])), (torch.tensor([[2.0, 0.0]]), torch.tensor([1]))]
+        >>> mean_scores(lambda x: x, data, lambda x, y: x.sum(), torch.device("cpu"))
+        (tensor(2., dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
+    """
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    right = torch.zeros((), dtype=torch.float64, device=device)
+    labels = examples = 0
+    for inputs, targets in batches:
+        outputs = forward(inputs)
+        total += batch_sum(outputs, targets).double()
+        examples += len(targets)
+        if is_classification(outputs, targets):
+            right += (outputs.argmax(1) == targets).sum()
+            labels += targets.numel()
+    accuracy = right / labels if labels else torch.full_like(right, float("nan"))
+    return total / examples, accuracy
