@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import tyro
 
+from landscape.cli_options import Words
 from landscape.config import require
 
 if TYPE_CHECKING:
     from landscape.curvature.results import Eigenpairs
     from landscape.objective import Objective
+    from landscape.surface.planes import Plane
     from landscape.training.run import Run
 
 UNIT = "loss/weight^2"
@@ -21,12 +23,15 @@ UNIT = "loss/weight^2"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SurfaceCommand:
-    """Slice the loss of a run along a random, filter-normalized plane; resumes where it was stopped."""
+    """Slice the loss of a run along a plane; resumes where it was stopped."""
 
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
-    extent: float = 1.0
-    """Half-width of the plane, in filter norms."""
+    plane: Literal["random", "trajectory", "eigen"] = "random"
+    """random: filter-normalized; trajectory: the principal components of its checkpoints; eigen: of the Hessian."""
+    extent: float | None = None
+    """Half-width of the plane: in filter norms (random, default 1), or in lengths of weight space (eigen, default 1);
+    a trajectory's is what its checkpoints need."""
     points: int = 21
     """Points along each axis; odd, so that the center is one of them."""
     seed: int = 0
@@ -35,8 +40,14 @@ class SurfaceCommand:
     """Which data."""
     limit: int | None = None
     """Use so many examples; all by default."""
+    engine: Literal["auto", "plain", "folded", "stacked"] = "auto"
+    """How points are computed; auto measures which is fastest."""
+    workers: int | None = None
+    """Points at a time; as many as there are cores by default."""
     html: Path | None = None
     """Where to write the picture; beside the arrays by default."""
+    export: Words = ()
+    """Also write a file for other programs: NAME.csv, .vtp (ParaView) or .h5 (loss-landscape); may be repeated."""
     quiet: bool = False
     """No progress bar."""
 
@@ -50,17 +61,25 @@ class SurfaceCommand:
             f"Use --points {self.points + 1 if self.points > 0 else 21}.",
         )
         from landscape import plotting
-        from landscape.surface import evaluate_surface, random_plane
+        from landscape.storage import require_writable
+        from landscape.surface import evaluate_surface, export_result
+        from landscape.surface.exchange import check_suffix
 
+        for name in self.export:
+            check_suffix(name)
+            require_writable(name)
         run, objective = _open(self.run_folder, self.split, self.limit)
-        plane = random_plane(objective, seed=self.seed)
-        settings = {"extent": self.extent, "points": self.points, "seed": self.seed, "split": self.split}
+        plane, extent = self._plane(run, objective)
+        settings = {"plane": self.plane, "extent": extent, "points": self.points, "seed": self.seed}
+        settings |= {"split": self.split, "engine": self.engine}
         folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
         surface = evaluate_surface(
             objective,
             plane,
-            extent=self.extent,
+            extent=extent,
             points=(self.points, self.points),
+            engine=self.engine,
+            workers="auto" if self.workers is None else self.workers,
             store=folder / "store",
             progress=not self.quiet,
         )
@@ -71,7 +90,24 @@ class SurfaceCommand:
         print(f"picture        {page}")
         print(f"center loss    {surface.center_loss:.6f} nats")
         print(f"highest loss   {surface.loss.max():.6f} nats")
+        for name in self.export:
+            export_result(surface, name)
+            print(f"exported       {name}")
         return 0
+
+    def _plane(self, run: Run, objective: Objective) -> tuple[Plane, Any]:
+        """Build the plane and say how far it reaches."""
+        from landscape.curvature import Hessian
+        from landscape.curvature.planes import eigen_plane
+        from landscape.study.trajectory import trajectory_plane
+        from landscape.surface import random_plane
+
+        if self.plane == "random":
+            return random_plane(objective, seed=self.seed), self.extent or 1.0
+        if self.plane == "eigen":
+            return eigen_plane(Hessian(objective), seed=self.seed), self.extent or 1.0
+        trajectory = trajectory_plane(run, progress=not self.quiet)
+        return cast("Plane", trajectory.plane), self.extent or trajectory.extent()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

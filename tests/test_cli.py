@@ -339,3 +339,22 @@ def test_warnings_are_sentences_without_code():
         )
         assert "a.py:3: UserWarning: other" in warnings.formatwarning(UserWarning("other"), UserWarning, "a.py", 3)
     assert warnings.formatwarning is before
+
+
+@pytest.mark.parametrize("plane", ["trajectory", "eigen"])
+def test_planes_of_other_kinds_and_other_programs_files(capsys, trained, tmp_path, plane):
+    table = tmp_path / "surface.csv"
+    words = ["surface", str(trained), "--plane", plane, "--points", "3", "--limit", "40", "--quiet"]
+    code, out, err = call(capsys, *words, "--export", str(table))
+    assert code == 0, err
+    assert f"exported       {table}" in out and len(table.read_text().splitlines()) == 10
+
+
+@pytest.mark.parametrize("name", ["surface.png", "file/../..", "file/surface.csv"])
+def test_what_cannot_be_exported_is_told_first(capsys, trained, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    before = sorted(Path(trained).rglob("*"))
+    code, _, err = call(capsys, "surface", str(trained), "--points", "3", "--seed", "77", "--export", name)
+    assert code == 2 and err.startswith("error: ")
+    assert before == sorted(Path(trained).rglob("*"))

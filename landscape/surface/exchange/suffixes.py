@@ -60,6 +60,15 @@ def import_result(path: str | os.PathLike[str]) -> Line | Surface:
     return _choose(IMPORTS, path)(path)
 
 
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Fail now where :func:`export_result` would know no format for a file's name.
+
+    Raises:
+        ConfigError: No format has that suffix.
+    """
+    _choose(EXPORTS, path)
+
+
 def _choose(formats: dict[str, Callable[..., Any]], path: str | os.PathLike[str]) -> Callable[..., Any]:
     suffix = Path(path).suffix.lower()
     if suffix not in formats:
