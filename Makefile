@@ -6,6 +6,9 @@ VENV := .venv
 BENCH_VENV := .bench-venv
 PIP := -m pip install --disable-pip-version-check $(if $(CI),--quiet)
 
+# Processes that share the tests; each computes with one thread, and a file's tests stay together.
+WORKERS ?= 2
+
 # Worker threads that wait sleep instead of spinning: on a machine that others use too, small models run twice as fast.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -36,7 +39,7 @@ demo: $(READY) ## Run the tour notebook and say where its page is (minutes)
 	$(COMMAND) notebook 00_tour --output out/00_tour.ipynb --html out/00_tour.html
 
 test: $(READY_DEV) ## Run the tests, without the slow ones
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: $(READY_DEV) ## Run all tests, the slow ones too
 	$(PYTHON) -m pytest -m ""

@@ -48,7 +48,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "translation": ("tokenizers", "sacrebleu"),
     "tensorboard": ("tensorboard",),
     "exchange": ("h5py",),
-    "dev": ("pytest", "hypothesis", "ruff", "pyright", "playwright", "pyyaml", "tensorboard", "h5py"),
+    "dev": ("pytest", "pytest-xdist", "hypothesis", "ruff", "pyright", "playwright", "pyyaml", "tensorboard", "h5py"),
 }
 """The optional groups of distributions."""
 

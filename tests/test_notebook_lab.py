@@ -132,12 +132,12 @@ def _look_at_the_panel(tab: Any) -> None:
       const cells = [...notebook.model.cells];
       notebook.scrollToItem(cells.findIndex(cell => cell.sharedModel.getSource().includes('explorer.show')), 'start');
     }"""
-    for _ in range(60):
+    for _ in range(240):
         tab.evaluate(scroll)
         tab.wait_for_timeout(1000)
         if tab.evaluate(f"() => {LIVE}?._fullData?.length > 5"):
             return
-    pytest.fail("the live figure was not drawn within a minute")
+    pytest.fail("the live figure was not drawn within four minutes")
 
 
 def _press(tab: Any, key: str) -> None:

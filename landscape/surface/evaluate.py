@@ -228,8 +228,9 @@ class _Task:
         self.provenance = {**objective.provenance(), "order": order, "points_resumed": 0}
         self.coordinates = np.stack([axis.reshape(-1) for axis in np.meshgrid(*axes.values(), indexing="ij")], axis=1)
 
+    @torch.inference_mode(False)
     def run(self, store: Store, on_update: Callable[[Any], None] | None, progress: bool) -> Any:
-        """Evaluate what is missing and build the result."""
+        """Evaluate what is missing and build the result, in normal mode: workers do not inherit the caller's."""
         self.objective.check_deterministic()
         with preserved_rng():
             choice = self._choose(store)
