@@ -34,9 +34,10 @@ class FoldedConvolution(nn.Module):
         self.fused, self.rectified = fused, False
         self.weight = convolution.weight.detach()  # the same memory: it follows
         self.bias = None if convolution.bias is None else convolution.bias.detach()
-        if norm is not None:
+        if norm is not None or fused:
             layout = torch.channels_last if fused else torch.contiguous_format
             self.weight = torch.empty_like(self.weight, memory_format=layout)
+        if norm is not None:
             self.bias = torch.empty_like(self.weight[:, 0].flatten(1)[:, 0])
         self.refresh()
 
@@ -45,6 +46,8 @@ class FoldedConvolution(nn.Module):
         """Fold the present weights and statistics."""
         convolution, norm = self._parts
         if norm is None or self.bias is None or norm.running_mean is None or norm.running_var is None:
+            if self.fused:
+                self.weight.copy_(convolution.weight)
             return
         scale = torch.rsqrt(norm.running_var + norm.eps)
         if norm.weight is not None:
@@ -97,6 +100,8 @@ class FoldedModel:
     """
 
     def __init__(self, replica: nn.Module, *, fused: bool) -> None:
+        if replica._forward_hooks or replica._forward_pre_hooks:
+            raise ModelError(f"{type(replica).__name__} has forward hooks, which a rewritten forward would not call.")
         try:
             graph = fx.Tracer().trace(replica)
         except Exception as error:
@@ -158,7 +163,7 @@ class FoldedModel:
 
     def __call__(self, inputs: Tensor) -> Any:
         """Return the model's outputs."""
-        return self._module(inputs)
+        return self._module.forward(inputs)  # without the report that calling it would print where it fails
 
 
 def fused_available(device: torch.device, dtype: torch.dtype) -> bool:

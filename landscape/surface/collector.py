@@ -107,10 +107,10 @@ class Collector:
         indices = [index for block, _, _ in self._pending for index in block]
         loss = torch.cat([block[1] for block in self._pending]).cpu().numpy()
         accuracy = torch.cat([block[2] for block in self._pending]).cpu().numpy()
+        self._pending.clear()  # now: a store that fails is not to be written to again
         if self.store is not None:
             self.store.append(indices, loss, accuracy)
         self.field.set(indices, loss, accuracy)
-        self._pending.clear()
         self.bar.update(len(indices))
 
 
@@ -128,8 +128,13 @@ def _in_threads(
         waiting.put(block)
     stop = threading.Event()
 
+    casting = {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")}
+
     def work(own: Engine) -> None:
         torch.set_num_threads(1)  # of this thread
+        for kind, (enabled, dtype) in casting.items():  # what the caller set for its own thread holds here as well
+            torch.set_autocast_enabled(kind, enabled)
+            torch.set_autocast_dtype(kind, dtype)
         try:
             while not stop.is_set():
                 block = waiting.get_nowait()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.errors import ModelError
 from landscape.objective import Objective
 from landscape.surface.engines import ENGINES, Engine, Points, build_engine
 
@@ -60,10 +61,34 @@ def choose_engine(
     Raises:
         ModelError: The engine asked for cannot evaluate this model.
     """
-    if wanted != "auto":
+    if wanted == "plain":
         return Choice(build_engine(wanted, objective, vectors))
+    if wanted != "auto":
+        with one_thread(objective.device):
+            return Choice(_checked(wanted, objective, vectors, probe))
     with one_thread(objective.device):
         return _fastest(objective, vectors, probe, points)
+
+
+def _checked(name: str, objective: Objective, vectors: Sequence[Tensor], probe: Points) -> Engine:
+    """Build the engine asked for and see that it agrees with the plain one.
+
+    Raises:
+        ModelError: It cannot evaluate this model, or gives other losses.
+    """
+    engine = build_engine(name, objective, vectors)
+    expected, _ = _measured(build_engine("plain", objective, vectors), probe, turns=1)
+    try:
+        values, _ = _measured(engine, probe, turns=2)
+    except Exception as error:  # whatever a rewritten model raises
+        raise ModelError(
+            f"The engine {name!r} cannot evaluate this model.",
+            got=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            fix="Use engine='auto' or 'plain'.",
+        ) from error
+    if not _agree(values, expected):
+        raise ModelError(f"The engine {name!r} gives this model other losses.", fix="Use engine='auto' or 'plain'.")
+    return engine
 
 
 @contextmanager
@@ -106,17 +131,17 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
     return found
 
 
-def _measured(engine: Engine, probe: Points) -> tuple[list[Tensor], float]:
-    """Return the losses of the probe, twice and in another order, and the seconds of one point at its best."""
+def _measured(engine: Engine, probe: Points, *, turns: int = 3) -> tuple[list[Tensor], float]:
+    """Return the losses of the probe, and again in another order, and the seconds of one point at its best."""
     block = [probe[k % len(probe)] for k in range(max(len(probe), engine.block))]
     losses, best = [], float("inf")
-    for turn in (block, block[::-1], block):
+    for turn in (block, block[::-1], block)[:turns]:
         begun = time.perf_counter()
         loss, _ = engine.evaluate(turn)
         values = loss.cpu()  # waits for the device
         best = min(best, (time.perf_counter() - begun) / len(turn))
         losses.append(values)
-    return [losses[0], losses[1].flip(0)], best
+    return [losses[0], *(other.flip(0) for other in losses[1:2])], best
 
 
 def _agree(values: list[Tensor], expected: list[Tensor]) -> bool:

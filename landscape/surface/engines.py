@@ -107,22 +107,39 @@ class FoldedEngine:
         if objective.writes_inputs:
             raise ModelError("The model works in place on its inputs.", fix="Use engine='plain'.")
         self.objective, self._moves = objective, _Moves(objective, vectors, center)
-        fused = fused_available(objective.device, objective.dtype)
-        self._flat, replica = objective.replica()
-        self._model = FoldedModel(replica, fused=fused)
+        self._fused = fused_available(objective.device, objective.dtype)
+        self._flat, self._model = self._build()
+        if self._fused and not self._runs():  # a model that views its images as contiguous ones
+            self._fused = False
+            self._flat, self._model = self._build()
         size = min(objective.batch_size, _FOLDED_BATCH) if objective.device.type == "cpu" else objective.batch_size
         self._batches: list[tuple[Tensor, Tensor]] = []
         for inputs, targets in objective.batches():
-            if fused and inputs.ndim == 4:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            self._batches += zip(inputs.split(size), targets.split(size), strict=True)
+            self._batches += zip(self._laid_out(inputs).split(size), targets.split(size), strict=True)
+
+    def _build(self) -> tuple[Tensor, FoldedModel]:
+        flat, replica = self.objective.replica()
+        return flat, FoldedModel(replica, fused=self._fused)
+
+    def _runs(self) -> bool:
+        inputs, _ = next(self.objective.batches())
+        try:
+            with torch.no_grad():
+                self._model(self._laid_out(inputs[:1]))
+        except RuntimeError:
+            return False
+        return True
+
+    def _laid_out(self, inputs: Tensor) -> Tensor:
+        """Images as fused convolutions want them."""
+        return inputs.contiguous(memory_format=torch.channels_last) if self._fused and inputs.ndim == 4 else inputs
 
     def twin(self) -> FoldedEngine:
         """Return the same engine with buffers of its own; the data is shared."""
         other = object.__new__(FoldedEngine)
         other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
-        other._flat, replica = self.objective.replica()
-        other._model = FoldedModel(replica, fused=fused_available(self.objective.device, self.objective.dtype))
+        other._fused = self._fused
+        other._flat, other._model = other._build()
         return other
 
     def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:

@@ -201,3 +201,64 @@ def test_engines_agree_on_cuda(engine):
     there = Objective(make("conv").model, (make("conv")._data.inputs, make("conv").targets), device="cuda")
     plain = surface(make("conv"), engine="plain")
     assert np.abs(surface(there, engine=engine).loss - plain.loss).max() <= 1e-4 * np.ptp(plain.loss)
+
+
+def test_what_the_caller_casts_is_cast_in_every_worker():
+    """The center is computed by the caller's thread: without autocast in the others it would stand apart."""
+    objective = make("conv")
+    with torch.autocast("cpu", torch.bfloat16):
+        near = surface(objective, extent=1e-6, points=3, engine="plain", workers=2)
+    assert np.ptp(near.loss) < 1e-4 and abs(near.center_loss - surface(objective).center_loss) > 1e-6
+
+
+class Viewing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.Linear(512, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.conv(x)))
+        return self.last(x.view(x.size(0), -1))
+
+
+def test_a_model_for_contiguous_images_only(capfd):
+    inputs = torch.randn(40, 2, 10, 10, generator=generator(0, "viewing"))
+    objective = Objective(Viewing().eval(), (inputs, torch.arange(40) % 3))
+    plain, found = surface(objective, engine="plain"), surface(objective, engine="folded")
+    assert np.abs(found.loss - plain.loss).max() <= 1e-5 * np.ptp(plain.loss)
+    assert not surface(objective, points=13).provenance["engine_refused"]
+    assert capfd.readouterr().err == ""
+
+
+def test_hooks_of_the_model_are_not_lost():
+    objective = make("conv")
+    model = objective.model
+    model.register_forward_hook(lambda module, inputs, outputs: outputs * 3.0)
+    hooked = Objective(model, (objective._data.inputs, objective.targets), batch_size=32)
+    with pytest.raises(ModelError, match="forward hooks"):
+        surface(hooked, engine="folded")
+    assert "forward hooks" in surface(hooked, points=13).provenance["engine_refused"]["folded"]
+
+
+def test_an_engine_asked_for_is_checked_as_well(monkeypatch):
+    real = ENGINES["folded"].evaluate
+    monkeypatch.setattr(ENGINES["folded"], "evaluate", lambda self, points: (real(self, points)[0] * 1.001, 0))
+    with pytest.raises(ModelError, match="gives this model other losses"):
+        surface(make("conv"), engine="folded")
+
+
+def test_a_store_that_fails_is_given_no_point_twice(tmp_path, monkeypatch):
+    from landscape.errors import StorageError
+    from landscape.surface.store import PointStore
+
+    calls = []
+
+    def full(self, indices, loss, accuracy):
+        calls.append(list(indices))
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(PointStore, "append", full)
+    with pytest.raises(StorageError, match="full"):
+        surface(make("mlp"), store=tmp_path)
+    points = [index for block in calls for index in block]
+    assert len(points) == len(set(points))
