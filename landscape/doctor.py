@@ -47,7 +47,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cluster": ("dask", "distributed", "submitit"),
     "translation": ("tokenizers", "sacrebleu"),
     "tensorboard": ("tensorboard",),
-    "dev": ("pytest", "hypothesis", "ruff", "pyright", "playwright", "pyyaml", "tensorboard"),
+    "exchange": ("h5py",),
+    "dev": ("pytest", "hypothesis", "ruff", "pyright", "playwright", "pyyaml", "tensorboard", "h5py"),
 }
 """The optional groups of distributions."""
 

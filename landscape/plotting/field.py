@@ -14,6 +14,7 @@ from landscape.plotting.scale import Scale, common_scale, plural
 from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
+    from landscape.plotting.critical import Marks
     from landscape.surface.results import Surface
 
 
@@ -32,6 +33,7 @@ class Field:
     missing: int
     unloggable: int
     clipped: int
+    marks: tuple[Marks, ...] = ()
 
     @property
     def gaps(self) -> list[tuple[float, float, float, float]]:
@@ -114,6 +116,7 @@ _DRAWN_BY = {
     "Profile": "profile",
     "SpectralDensity": "density",
     "PerturbationView": "perturbation",
+    "Topology": "contour(..., topology=...)",
 }
 
 
@@ -174,17 +177,38 @@ def prepare(
     default = (
         "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
     )
+    if interpolated := interpolation_note(named):
+        default += ", interpolated"
     unit = direction_label("α and β", first.directions, 0) + ". " if bare_axes or many else ""
     return Fields(
         fields=fields,
         scale=scale,
         title=title if title is not None else default,
-        caption=_caption(fields, scale, many, unit),
+        caption=_caption(fields, scale, many, unit) + interpolated,
         x_label=direction_label("α", first.directions, 0),
         y_label=direction_label("β", first.directions, 1),
         z_label=loss_name + (", log scale" if scale.log else ""),
         columns=columns,
     )
+
+
+def interpolation_note(surfaces: Mapping[str, Surface]) -> str:
+    """Say which surfaces are interpolated, from what, and how far off they may be; nothing where none is.
+
+    Args:
+        surfaces: Label -> surface; ``provenance["interpolated"]`` says it.
+
+    Returns:
+        A sentence after a space, or "".
+    """
+    said = []
+    for name, surface in surfaces.items():
+        if how := surface.provenance.get("interpolated"):
+            nodes = "x".join(map(str, how["nodes"]))
+            error = f"error estimated at no more than {how['max_error']:.2g}, {how['relative_error']:.1%} of the range"
+            error = error if math.isfinite(how["max_error"]) else "its error could not be estimated"
+            said.append(f"{f'{name}, ' if name else ''}{how['method']} through {nodes} computed points ({error})")
+    return f" Interpolated, not computed: {'; '.join(said)}." if said else ""
 
 
 def _check(name: str, surface: Surface) -> None:
@@ -226,6 +250,7 @@ def _hover(surface: Surface, missing: np.ndarray) -> np.ndarray:
     for index, value in np.ndenumerate(loss):
         share = accuracy[index] if accuracy.shape == loss.shape else math.nan
         texts[index] = f"loss {value:.4g}" + (f"<br>accuracy {share:.1%}" if math.isfinite(share) else "")
+    texts[np.asarray(surface.status) == 3] += "<br>interpolated"
     texts[missing] = "not computed"
     return texts
 

@@ -108,6 +108,7 @@ def contour(fields: Fields) -> Figure:
         used.append(axes)
         _map(axes, fields.fields[index], mappable)
         handles |= _spots(axes, fields.fields[index])
+        handles |= _marks(axes, fields.fields[index])
         _plane(axes, fields.fields[index], fields, index, columns)
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3, fontsize=9.5, frameon=False)
     _colorbar(figure, mappable, used if rows * columns == len(used) else list(grid.flat), fields)
@@ -174,6 +175,23 @@ def _spots(axes: Any, field: Field) -> dict[str, Any]:
         )
         handles["no value (gap)"] = Patch(facecolor="#d6d6d6", edgecolor="#8c8c8c", hatch="////", linewidth=0)
     return handles
+
+
+def _marks(axes: Any, field: Field) -> dict[str, Any]:
+    look = {"markersize": 6.5, "linestyle": "none", "markeredgecolor": "black", "markeredgewidth": 0.9}
+    edges = {"#000000": {"markeredgecolor": "white"}}
+    return {
+        marks.name: axes.plot(
+            marks.x,
+            marks.y,
+            marks.marker,
+            color=marks.color,
+            clip_on=False,
+            zorder=6,
+            **{**look, **edges.get(marks.color, {})},
+        )[0]
+        for marks in field.marks
+    }
 
 
 def _plane(axes: Any, field: Field, fields: Fields, index: int, columns: int) -> None:

@@ -12,6 +12,8 @@ from landscape.plotting.style import INK, SEQUENTIAL
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from landscape.plotting.critical import Marks
+
 _CENTER, _LOWEST = "#D55E00", "#E6E6E6"
 _CENTER_NAME = "trained weights (α = β = 0)"
 _LOWEST_NAME = "lowest loss on this grid"
@@ -169,7 +171,7 @@ def contour(fields: Fields) -> go.Figure:
         horizontal_spacing=0.05 if columns > 1 else 0.0,
         vertical_spacing=0.2 / rows if rows > 1 else 0.0,
     )
-    hatched = False
+    hatched, named = False, set()
     for index, field in enumerate(fields.fields):
         where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         for trace in _map(field, fields):
@@ -179,6 +181,9 @@ def contour(fields: Fields) -> go.Figure:
             hatched = True
         for trace in _spots(field, legend=index == 0):
             figure.add_trace(trace, **where)
+        for marks in field.marks:
+            figure.add_trace(_marks(marks, field, legend=marks.name not in named), **where)
+            named.add(marks.name)
         _plane_axes(figure, fields, where)
     figure.update_annotations(font={"size": 15})
     bar = _colorbar(fields, len=min(1.0, 1.2 / rows), x=1.01)
@@ -277,6 +282,24 @@ def _spots(field: Field, *, legend: bool) -> list[go.Scatter]:
         )
         for x, y, name, look in spots
     ]
+
+
+def _marks(marks: Marks, field: Field, *, legend: bool) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    edge = "white" if marks.color == "#000000" else "black"
+    return go.Scatter(
+        x=marks.x,
+        y=marks.y,
+        mode="markers",
+        name=marks.name,
+        showlegend=legend,
+        legendgroup=marks.name,
+        cliponaxis=False,
+        marker={"symbol": marks.symbol, "color": marks.color, "size": 10, "line": {"color": edge, "width": 1}},
+        text=marks.texts,
+        hovertemplate=f"%{{text}}<br>α = %{{x:.4g}}, β = %{{y:.4g}}<extra>{field.name}</extra>",
+    )
 
 
 def _plane_axes(figure: Any, fields: Fields, where: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from landscape.plotting.chart import Backend, check_backend
+from landscape.plotting.critical import with_marks
 from landscape.plotting.field import prepare
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from landscape.surface.results import Surface
+    from landscape.surface.topology.results import Topology
 
 
 def surface3d(
@@ -70,6 +72,7 @@ def contour(
     title: str | None = None,
     loss_name: str | None = None,
     columns: int = 3,
+    topology: Topology | Mapping[str, Topology] | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw one loss surface, or several side by side, as contours with equal aspect.
 
@@ -83,17 +86,20 @@ def contour(
         title: What is seen.
         loss_name: Name and unit of the loss; by default what the results' provenance says.
         columns: Panels in a row.
+        topology: Of :func:`landscape.surface.surface_topology`, or label -> that: its minima, saddles and maxima are
+            marked, each with its loss, birth, death and persistence under the pointer. Simplified first, it shows less.
 
     Returns:
         The figure; all panels share the axes and the color scale.
 
     Raises:
-        ConfigError: The backend is unknown, or ``clip`` cannot be used.
+        ConfigError: The backend is unknown, ``clip`` cannot be used, or a topology's label is no surface's.
         DataError: There is nothing to draw, or it is no such result.
-        MismatchError: A surface's loss does not fit its axes.
+        MismatchError: A surface's loss does not fit its axes, or a topology is of another grid.
     """
     check_backend(backend)
     fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns, bare_axes=False)
+    fields = with_marks(fields, surfaces, topology)
     if backend == "plotly":
         from landscape.plotting import field_plotly
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DONE", "MISSING", "NON_FINITE", "Barrier", "Curve", "Line", "Profile", "Surface", "Trajectory"]
 
-MISSING, DONE, NON_FINITE = 0, 1, 2
-"""The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite."""
+MISSING, DONE, NON_FINITE, INTERPOLATED = 0, 1, 2, 3
+"""The status of a point: not computed yet; computed; computed, and the loss is NaN or infinite; not computed but
+interpolated, which only an interpolated view has."""
 
 
 def _set(result: object, **values: Any) -> None:

@@ -1,0 +1,140 @@
+"""Lines and surfaces as CSV: a row for each point, every number as it is."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import CorruptFileError, MismatchError, StorageError
+from landscape.storage import write_text
+from landscape.surface.exchange.imported import imported_result, status_of
+from landscape.surface.results import DONE, INTERPOLATED, MISSING, NON_FINITE, Line, Surface
+
+_STATUS = {MISSING: "missing", DONE: "done", NON_FINITE: "non-finite", INTERPOLATED: "interpolated"}
+
+
+def export_csv(result: Line | Surface, path: str | os.PathLike[str]) -> None:
+    """Write a line or a surface as CSV, atomically.
+
+    The header is ``alpha,beta,loss,accuracy,status`` (no beta for a line), for an interpolated view with ``error`` at
+    its end; then one row for each point, alpha slowest. Numbers are Python's shortest that read back as the same
+    float64, NaN and infinities as ``nan``, ``inf`` and ``-inf``. Accuracy is a fraction; the status one of missing,
+    done, non-finite and interpolated. Directions and provenance are not written.
+
+    Args:
+        result: What to write.
+        path: The file.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    axes = {"alpha": result.alphas} | ({"beta": result.betas} if isinstance(result, Surface) else {})
+    grid = np.meshgrid(*axes.values(), indexing="ij")
+    columns = dict(zip(axes, grid, strict=True)) | {"loss": result.loss, "accuracy": result.accuracy}
+    texts: dict[str, list[str]] = {
+        name: [_number(v) for v in values.ravel().tolist()] for name, values in columns.items()
+    }
+    texts["status"] = [_STATUS.get(code, str(code)) for code in result.status.ravel().tolist()]
+    error = getattr(result, "error", None)
+    if error is not None:
+        texts["error"] = [_number(value) for value in error.ravel().tolist()]
+    rows = [",".join(texts), *(",".join(row) for row in zip(*texts.values(), strict=True))]
+    write_text(path, "\n".join(rows) + "\n")
+
+
+def import_csv(path: str | os.PathLike[str]) -> Line | Surface:
+    """Read a line or a surface from CSV.
+
+    Args:
+        path: A file of :func:`export_csv`, or any other with a header that names alpha (beta for a surface) and loss,
+            in any order; accuracy and status as well, where given. Rows may come in any order, and both axes then
+            ascend; points of the grid that have no row are missing.
+
+    Returns:
+        The result; from a file of :func:`export_csv` with the same axes, losses, accuracies and status, bit for bit.
+
+    Raises:
+        StorageError: There is no such file.
+        CorruptFileError: It is no such table, or a number cannot be read.
+        MismatchError: Two rows are of one point, or the points are no grid.
+    """
+    header, rows = _read(Path(path))
+    names = [name for name in ("alpha", "beta") if name in header]
+    if "alpha" not in header or "loss" not in header:
+        raise CorruptFileError(f"{path} is no table of losses.", expected="alpha, beta and loss", got=", ".join(header))
+    columns = {
+        name: _column(path, rows, header.index(name))
+        for name in (*names, "loss", "accuracy", "error")
+        if name in header
+    }
+    if not rows or not all(np.isfinite(columns[name]).all() for name in names):
+        raise CorruptFileError(f"{path} has no rows, or a row with no place.", expected=f"finite {' and '.join(names)}")
+    axes = [np.array(list(dict.fromkeys(columns[name].tolist())), dtype=np.float64) for name in names]
+    places = tuple(_places(axis, columns[name]) for axis, name in zip(axes, names, strict=True))
+    shape = tuple(len(axis) for axis in axes)
+    if math.prod(shape) > 100 * len(rows) + 10_000:
+        raise MismatchError(
+            f"The points in {path} are no grid.", expected="alphas and betas that come again", got=shape
+        )
+    if not np.array_equal(np.ravel_multi_index(places, shape), np.arange(math.prod(shape))):  # no grid row by row
+        axes = [np.sort(axis) for axis in axes]
+        places = tuple(_places(axis, columns[name]) for axis, name in zip(axes, names, strict=True))
+    if len(np.unique(np.ravel_multi_index(places, shape))) < len(rows):
+        raise MismatchError(f"{path} holds a point twice.", expected="one row for each point")
+    fields = {}
+    for name in ("loss", "accuracy", "error"):
+        fields[name] = np.full(shape, np.nan)
+        if name in columns:
+            fields[name][places] = columns[name]
+    absent = np.ones(shape, dtype=bool)
+    absent[places] = False
+    status = status_of(fields["loss"], absent)
+    if "status" in header:
+        status[places] = _statuses(path, rows, header.index("status"))
+    values = {"loss": fields["loss"], "accuracy": fields["accuracy"], "status": status}
+    return imported_result(path, axes, values, error=fields["error"] if "error" in columns else None)
+
+
+def _number(value: float) -> str:
+    return "-nan" if math.isnan(value) and math.copysign(1.0, value) < 0 else repr(value)
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    if not path.is_file():
+        raise StorageError(f"There is no file {path}.", fix="Check the path.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise CorruptFileError(f"{path} cannot be read as a table.", got=f"{type(error).__name__}: {error}") from error
+    header = [name.strip() for name in header]
+    wrong = next((row for row in rows if len(row) != len(header)), None)
+    if wrong is not None:
+        raise CorruptFileError(f"{path} has a row of another length.", expected=f"{len(header)} values", got=wrong)
+    return header, rows
+
+
+def _column(path: str | os.PathLike[str], rows: list[list[str]], index: int) -> np.ndarray:
+    try:
+        return np.array([float(row[index]) for row in rows])
+    except ValueError as error:
+        raise CorruptFileError(f"{path} holds something that is no number.", got=str(error)) from error
+
+
+def _places(axis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    number = {value: index for index, value in enumerate(axis.tolist())}
+    return np.array([number[value] for value in values.tolist()], dtype=np.int64)
+
+
+def _statuses(path: str | os.PathLike[str], rows: list[list[str]], index: int) -> list[int]:
+    codes: dict[str, Any] = {name: code for code, name in _STATUS.items()}
+    found = [row[index].strip() for row in rows]
+    unknown = set(found) - set(codes)
+    if unknown:
+        raise CorruptFileError(f"{path} holds an unknown status.", expected=", ".join(codes), got=min(unknown))
+    return [codes[name] for name in found]
