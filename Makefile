@@ -99,7 +99,7 @@ $(BENCH_VENV)/.ready: $(VENV)/.ready benchmarks/requirements.txt
 	@$(BENCH_PYTHON) -c "import pathlib, sys, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), \
 		'base.pth').write_text(sys.argv[1])" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@grep -v '^ *\(#\|$$\)' benchmarks/requirements.txt | while read -r peer; do \
-		$(BENCH_PYTHON) $(PIP) --quiet -c constraints.txt "$$peer" </dev/null || \
+		$(BENCH_PYTHON) $(PIP) --quiet -c constraints.txt $$peer </dev/null || \
 			echo "$$peer could not be installed here; its comparisons are left out."; \
 	done
 	@touch $@

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,9 +23,15 @@ PEERS = {
     "PyHessian": "pyhessian",
     "curvlinops-for-pytorch": "curvlinops",
     "hessian-eigenthings": "hessian_eigenthings",
+    "landscaper": "landscaper.compute",
+    "loss-landscape-3d": "loss_landscape_3d",
     "loss-landscapes": "loss_landscapes",
+    "losscape": "losscape.create_landscape",
+    "nngeom": "nngeom",
     "pytorch_optimizer": "pytorch_optimizer",
 }
+WITHOUT_PACKAGE = {"landscaper.compute"}
+"""Modules imported without their package's ``__init__``, which needs what does not go with this project's packages."""
 
 
 def version(distribution: str) -> str | None:
@@ -37,10 +45,20 @@ def version(distribution: str) -> str | None:
 def peer(distribution: str) -> ModuleType | None:
     """Import a package to compare with; say so and return None where it is absent or broken here."""
     try:
+        if PEERS[distribution] in WITHOUT_PACKAGE:
+            _empty_package(PEERS[distribution].partition(".")[0])
         return importlib.import_module(PEERS[distribution])
     except Exception as error:  # another project's import may fail in any way
         print(f"  {distribution} is left out: {type(error).__name__}: {error}")
         return None
+
+
+def _empty_package(name: str) -> None:
+    """Put a package in place without running its ``__init__``; its modules can then be imported."""
+    found = importlib.util.find_spec(name)
+    if found is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.modules.setdefault(name, importlib.util.module_from_spec(found))
 
 
 def hardware() -> dict[str, Any]:
@@ -65,18 +83,21 @@ def environment(*distributions: str) -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "versions": versions}
 
 
-def interleaved(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Run all candidates in turn, in alternating order, so that a slow spell of the machine hits each alike.
 
     Args:
         candidates: Name to a function that does the work once and returns the seconds it took.
-        rounds: How often; a first round on top warms up and is not counted.
+        rounds: How often.
+        warm_up: Whether a first round on top warms up and is not counted.
 
     Returns:
         Name to its seconds, one a round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for name in sorted(candidates, reverse=number % 2 == 1):
             elapsed = candidates[name]()
             if number:
