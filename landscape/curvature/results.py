@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.archive import StoredResult, frozen_array, span
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(StoredResult):
     """A number with its uncertainty and its cost.
 
     Attributes:
@@ -34,30 +33,19 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.stderr:.2g}"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the estimate as one ``.npz`` file, atomically and with a checksum.
+    _names = ("value", "stderr", "matvecs")
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         arrays = {"value": np.array(float(self.value)), "stderr": np.array(float(self.stderr))}
-        save_result(path, "Estimate", {**arrays, "matvecs": np.array(self.matvecs)}, {})
+        return {**arrays, "matvecs": np.array(self.matvecs)}, {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read an estimate back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        arrays, _ = load_result(path, "Estimate", ("value", "stderr", "matvecs"))
-        return cls(float(arrays["value"]), float(arrays["stderr"]), int(arrays["matvecs"]))
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {name: arrays[name].item() for name in cls._names}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Eigenpairs:
+class Eigenpairs(StoredResult):
     """Eigenvalues, their vectors, and how far from converged they are.
 
     Attributes:
@@ -85,35 +73,23 @@ class Eigenpairs:
         size, good = len(self.vectors), int(self.converged.sum())
         return f"Eigenpairs([{first}], P = {size}, {good} of {len(self.values)} converged, {self.matvecs} products)"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pairs as one ``.npz`` file, atomically and with a checksum; vectors in their own precision.
+    _names = ("values", "vectors", "residuals", "matvecs", "converged")
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         dtype = str(self.vectors.dtype).removeprefix("torch.")
         vectors = self.vectors.detach().cpu()
         plain = vectors.float() if dtype == "bfloat16" else vectors  # a number format that numpy does not have
         arrays = {"values": self.values, "residuals": self.residuals, "converged": self.converged}
-        save_result(path, "Eigenpairs", {**arrays, "vectors": plain.numpy(), "matvecs": np.array(self.matvecs)}, dtype)
+        return {**arrays, "vectors": plain.numpy(), "matvecs": np.array(self.matvecs)}, dtype
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read pairs back, the vectors on the CPU; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        names = ("values", "vectors", "residuals", "matvecs", "converged")
-        arrays, dtype = load_result(path, "Eigenpairs", names)
-        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, dtype))
-        return cls(**{**arrays, "vectors": vectors, "matvecs": int(arrays["matvecs"])})
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, text))
+        return {**arrays, "vectors": vectors, "matvecs": int(arrays["matvecs"])}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SpectralDensity:
+class SpectralDensity(StoredResult):
     """How the eigenvalues are spread: ``density(t) = mean over probes of sum_i weights[i] * N(t; nodes[i], sigma**2)``.
 
     It integrates to 1; times P it counts eigenvalues per unit of t. All arrays are read-only float64.
@@ -159,26 +135,11 @@ class SpectralDensity:
         finite = f"{np.isfinite(self.density).mean():.0%} finite"
         return f"SpectralDensity({made}, {len(self.grid)} points {span(self.grid)}, sigma {self.sigma:.3g}, {finite})"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the density as one ``.npz`` file, atomically and with a checksum.
+    _names = (*("grid", "density", "band", "nodes", "weights"), "sigma")
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        save_result(path, "SpectralDensity", {**arrays, "sigma": np.array(self.sigma)}, self.provenance)
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
+        return {name: np.asarray(getattr(self, name)) for name in self._names}, self.provenance
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a density back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        arrays, provenance = load_result(path, "SpectralDensity", (*_ARRAYS, "sigma"))
-        return cls(**{name: arrays[name] for name in _ARRAYS}, sigma=float(arrays["sigma"]), provenance=provenance)
-
-
-_ARRAYS = ("grid", "density", "band", "nodes", "weights")
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {**arrays, "sigma": float(arrays["sigma"]), "provenance": text}

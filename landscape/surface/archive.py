@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -107,3 +108,38 @@ def load_result(
         return {name: arrays[name] for name in (*names, *found_too)}, json.loads(str(arrays[_TEXT]))
     except (KeyError, ValueError) as error:
         raise CorruptFileError(f"{path} is incomplete.", got=str(error), fix="Compute it again.") from error
+
+
+class StoredResult(ABC):
+    """A result that is written as one ``.npz`` file named after its class, and read back equal."""
+
+    _names: ClassVar[tuple[str, ...]]
+    """The arrays of its file."""
+
+    @abstractmethod
+    def _packed(self) -> tuple[Mapping[str, np.ndarray], Any]:
+        """Return the arrays of the file, and what else it holds as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        """Return the constructor's arguments from what :meth:`_packed` returned."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result as one ``.npz`` file, atomically and with a checksum.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        save_result(path, type(self).__name__, *self._packed())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a result back, tensors on the CPU; nothing is unpickled.
+
+        Raises:
+            StorageError: There is no such file.
+            CorruptFileError: It is damaged.
+            MismatchError: It holds something else.
+        """
+        return cls(**cls._unpacked(*load_result(path, cls.__name__, cls._names)))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from landscape.errors import ConfigError, DataError
-from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.archive import frozen_array, span
 from landscape.surface.grid import both
 from landscape.surface.results import DONE, INTERPOLATED, MISSING, NON_FINITE, Surface
 
 _DEGREE = 3
 _ROUNDING = 64 * np.finfo(np.float64).eps
-_ARRAYS = ("alphas", "betas", "loss", "accuracy", "status", "error")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,26 +73,8 @@ class InterpolatedSurface(Surface):
         """Whether every point has been computed: only where the view has no points beside the nodes."""
         return bool(((self.status == DONE) | (self.status == NON_FINITE)).all())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the view as one ``.npz`` file, atomically and with a checksum.
-
-        Raises:
-            StorageError: The file cannot be written.
-        """
-        text = {"directions": self.directions, "provenance": self.provenance, "nodes": self.nodes, "order": self.order}
-        save_result(path, "InterpolatedSurface", {name: getattr(self, name) for name in _ARRAYS}, text)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a view back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        arrays, text = load_result(path, "InterpolatedSurface", _ARRAYS)
-        return cls(**arrays, **{**text, "directions": tuple(text["directions"]), "nodes": tuple(text["nodes"])})
+    _names = (*Surface._names, "error")
+    _words = ("nodes", "order")
 
 
 def interpolate(surface: Surface, *, points: int | tuple[int, int] = (81, 81)) -> InterpolatedSurface:
@@ -171,6 +151,7 @@ def interpolate(surface: Surface, *, points: int | tuple[int, int] = (81, 81)) -
         status=status,
         directions=surface.directions,
         provenance={},
+        plane=surface.plane,
         error=error,
         nodes=(len(nodes[0]), len(nodes[1])),
         order=order,

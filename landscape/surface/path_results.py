@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.archive import StoredResult, frozen_array, span
+from landscape.surface.directed import DirectedResult
 from landscape.surface.grid import covering
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Trajectory:
+class Trajectory(DirectedResult):
     """A path of T checkpoints and the plane of its principal components.
 
     All arrays are read-only float64, unless said otherwise.
@@ -88,52 +88,8 @@ class Trajectory:
         """
         return covering(self.coordinates, margin)
 
-    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
-        """Write the trajectory as one ``.npz`` file, atomically and with a checksum.
-
-        Args:
-            path: The file.
-            keep_directions: Whether the plane's vectors are saved too. Default None: where they take 128 MiB or less;
-                see :meth:`landscape.surface.Surface.save`.
-
-        Raises:
-            StorageError: The file cannot be written.
-
-        Warns:
-            DirectionsWarning: The directions are bigger than that; the checkpoints give them again.
-        """
-        from landscape.surface.stored import pack
-
-        directions, origin = ((), None) if self.plane is None else (self.plane.directions, self.plane.origin)
-        vectors, dtypes = pack(directions, self.directions, origin, keep_directions)
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        text = {"center": self.center, "directions": self.directions, "provenance": self.provenance, "vectors": dtypes}
-        save_result(path, "Trajectory", {**arrays, **vectors}, text)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a trajectory back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        from landscape.surface.planes import Plane
-        from landscape.surface.stored import VECTORS, unpack
-
-        arrays, text = load_result(path, "Trajectory", _ARRAYS, optional=VECTORS)
-        directions, origin = unpack(arrays, text["vectors"], text["directions"])
-        return cls(
-            **{name: arrays[name] for name in _ARRAYS},
-            center=text["center"],
-            directions=tuple(text["directions"]),
-            provenance=text["provenance"],
-            plane=Plane(*directions, origin=origin) if directions else None,
-        )
-
-
-_ARRAYS = ("steps", "coordinates", "distance", "explained")
+    _names = ("steps", "coordinates", "distance", "explained")
+    _words = ("center",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +115,7 @@ class Barrier:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Curve:
+class Curve(StoredResult):
     """A quadratic Bezier curve between two models, and the loss along it.
 
     Definition: ``w(t) = (1 - t)**2 start + 2 t (1 - t) middle + t**2 end``.
@@ -226,34 +182,22 @@ class Curve:
         """Return the weights at a place on the curve, (P,); at 0 and 1 bit for bit those of the models."""
         return (1 - t) ** 2 * self.start + 2 * t * (1 - t) * self.middle + t**2 * self.end
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the curve as one ``.npz`` file with its three points, atomically and with a checksum.
+    _points = ("start", "middle", "end")
+    _names = ("t", "loss", "accuracy", "history", *_points)
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         from landscape.description import host_array
 
-        arrays = {name: getattr(self, name) for name in _CURVE}
-        points = {name: host_array(getattr(self, name)) for name in _POINTS}
-        dtype = str(self.start.dtype).removeprefix("torch.")
-        save_result(path, "Curve", {**arrays, **points}, {"provenance": self.provenance, "dtype": dtype})
+        arrays = {name: getattr(self, name) for name in self._names}
+        points = {name: host_array(getattr(self, name)) for name in self._points}
+        return {**arrays, **points}, {
+            "provenance": self.provenance,
+            "dtype": str(self.start.dtype).removeprefix("torch."),
+        }
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a curve back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
         from landscape.surface.stored import tensor_of
 
-        arrays, text = load_result(path, "Curve", (*_CURVE, *_POINTS))
-        values: dict[str, Any] = {name: arrays[name] for name in _CURVE}
-        values |= {name: tensor_of(arrays[name], text["dtype"]) for name in _POINTS}
-        return cls(**values, provenance=text["provenance"])
-
-
-_CURVE, _POINTS = ("t", "loss", "accuracy", "history"), ("start", "middle", "end")
+        points = {name: tensor_of(arrays[name], text["dtype"]) for name in cls._points}
+        return {**arrays, **points, "provenance": text["provenance"]}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landscape.errors import MismatchError
-from landscape.surface.archive import frozen_array, load_result, save_result, span
+from landscape.surface.archive import StoredResult, frozen_array, span
+from landscape.surface.directed import DirectedResult
 from landscape.surface.path_results import Barrier, Curve, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from landscape.surface.directed import Vectors
     from landscape.surface.directions import Direction
     from landscape.surface.planes import Plane
 
@@ -26,13 +27,16 @@ MISSING, DONE, NON_FINITE, INTERPOLATED = 0, 1, 2, 3
 interpolated, which only an interpolated view has."""
 
 
+_FIELDS = ("loss", "accuracy", "status")
+
+
 def _set(result: object, **values: Any) -> None:
     for name, value in values.items():
         object.__setattr__(result, name, value)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Line:
+class Line(DirectedResult):
     """The loss along one direction: ``loss[i] = L(w + alphas[i] * d)``.
 
     All arrays are read-only float64, unless said otherwise.
@@ -85,37 +89,18 @@ class Line:
         """Whether every point has been computed."""
         return bool((self.status != MISSING).all())
 
-    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
-        """Write the line as one ``.npz`` file, atomically and with a checksum.
+    _names = ("alphas", *_FIELDS)
 
-        Args:
-            path: The file.
-            keep_directions: See :meth:`Surface.save`.
-
-        Raises:
-            StorageError: The file cannot be written.
-
-        Warns:
-            DirectionsWarning: The directions are bigger than that and cannot be made again, or were written into.
-        """
-        arrays = {name: getattr(self, name) for name in ("alphas", *_FIELDS)}
-        _save(self, path, arrays, keep_directions)
+    def _vectors(self) -> Vectors:
+        return () if self.direction is None else (self.direction,), None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a line back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        values, directions, _ = _load(path, "Line", ("alphas", *_FIELDS))
-        return cls(**values, direction=directions[0] if directions else None)
+    def _held(cls, directions: tuple[Direction, ...], origin: Tensor | None, text: dict[str, Any]) -> dict[str, Any]:
+        return {"direction": directions[0] if directions else None}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Surface:
+class Surface(DirectedResult):
     """The loss on a plane: ``loss[i, j] = L(w + alphas[i] * d1 + betas[j] * d2)``.
 
     All arrays are read-only float64, unless said otherwise.
@@ -174,43 +159,11 @@ class Surface:
         """Whether every point has been computed."""
         return bool((self.status != MISSING).all())
 
-    def save(self, path: str | os.PathLike[str], *, keep_directions: bool | None = None) -> None:
-        """Write the surface as one ``.npz`` file, atomically and with a checksum.
-
-        Args:
-            path: The file.
-            keep_directions: Whether the plane's vectors are saved too, in their own precision. Default None: where they
-                take 128 MiB or less (a file should not be a thousand times its result without being asked). What
-                is always saved are checksums and records, from which :func:`landscape.surface.redraw` makes random
-                and gradient directions again.
-
-        Raises:
-            StorageError: The file cannot be written.
-
-        Warns:
-            DirectionsWarning: The directions are bigger than that and cannot be made again, or were written into.
-        """
-        arrays = {name: getattr(self, name) for name in ("alphas", "betas", *_FIELDS)}
-        _save(self, path, arrays, keep_directions)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a surface back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        from landscape.surface.planes import Plane
-
-        values, directions, origin = _load(path, "Surface", ("alphas", "betas", *_FIELDS))
-        marks = {name: tuple(place) for name, place in values["provenance"].get("plane", {}).get("marks", {}).items()}
-        return cls(**values, plane=Plane(*directions, origin=origin, marks=marks) if directions else None)
+    _names = ("alphas", "betas", *_FIELDS)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Profile:
+class Profile(StoredResult):
     """The loss against the size of a perturbation: ``loss[kind][i] = L(w + radii[i] * d_kind)``, ``||d_kind|| = 1``.
 
     Attributes:
@@ -257,64 +210,19 @@ class Profile:
         radii = f"{len(self.radii)} radii {span(self.radii)}"
         return f"Profile({', '.join(self.kinds)}; {radii}, loss {self.base_loss:.4g} at 0, {span(every)}, {finite})"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as one ``.npz`` file, atomically and with a checksum.
+    _names = ("radii", "base_loss", "loss", "stderr")
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         curves = {name: np.stack([getattr(self, name)[kind] for kind in self.kinds]) for name in ("loss", "stderr")}
         text = {"kinds": self.kinds, "provenance": self.provenance}
-        save_result(path, "Profile", {"radii": self.radii, "base_loss": np.array(self.base_loss), **curves}, text)
+        return {"radii": self.radii, "base_loss": np.array(self.base_loss), **curves}, text
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a profile back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        arrays, text = load_result(path, "Profile", ("radii", "base_loss", "loss", "stderr"))
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
         kinds = tuple(text["kinds"])
-        return cls(
-            kinds=kinds,
-            radii=arrays["radii"],
-            loss=dict(zip(kinds, arrays["loss"], strict=True)),
-            stderr=dict(zip(kinds, arrays["stderr"], strict=True)),
-            base_loss=float(arrays["base_loss"]),
-            provenance=text["provenance"],
-        )
-
-
-_FIELDS = ("loss", "accuracy", "status")
-
-
-def _save(
-    result: Line | Surface, path: str | os.PathLike[str], arrays: dict[str, np.ndarray], keep: bool | None
-) -> None:
-    from landscape.surface.stored import pack
-
-    if isinstance(result, Line):
-        directions, origin = () if result.direction is None else (result.direction,), None
-    else:
-        directions, origin = ((), None) if result.plane is None else (result.plane.directions, result.plane.origin)
-    vectors, dtypes = pack(directions, result.directions, origin, keep)
-    text = {"directions": result.directions, "provenance": result.provenance, "vectors": dtypes}
-    save_result(path, type(result).__name__, {**arrays, **vectors}, text)
-
-
-def _load(
-    path: str | os.PathLike[str], kind: str, names: tuple[str, ...]
-) -> tuple[dict[str, Any], tuple[Direction, ...], Tensor | None]:
-    from landscape.surface.stored import VECTORS, unpack
-
-    arrays, text = load_result(path, kind, names, optional=VECTORS)
-    records = tuple(text["directions"])
-    directions, origin = unpack(arrays, text.get("vectors", {}), records)
-    values = {**{name: arrays[name] for name in names}, "directions": records, "provenance": text["provenance"]}
-    return values, directions, origin
+        curves = {name: dict(zip(kinds, arrays[name], strict=True)) for name in ("loss", "stderr")}
+        base = float(arrays["base_loss"])
+        return {**curves, "kinds": kinds, "radii": arrays["radii"], "base_loss": base, "provenance": text["provenance"]}
 
 
 def _fields(result: Line | Surface, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

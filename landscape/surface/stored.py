@@ -69,7 +69,7 @@ def pack(
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DirectionsWarning, stacklevel=5)
+    warnings.warn(text, DirectionsWarning, stacklevel=4)
 
 
 def unpack(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,6 +220,19 @@ def test_a_networks_surface(objective):
     assert wrong <= 0.005 * extent
     assert view.relative_error == pytest.approx(view.max_error / np.ptp(view.loss))
     assert view.max_error < 0.05 * extent
+
+
+def test_the_plane_stays_with_the_view_and_its_file(objective, tmp_path: Path):
+    plane = random_plane(objective, seed=1)
+    view = interpolate(evaluate_surface(objective, plane, points=5, progress=False), points=9)
+    assert view.plane is plane
+    view.save(tmp_path / "with.npz")
+    view.save(tmp_path / "without.npz", keep_directions=False)
+    kept = InterpolatedSurface.load(tmp_path / "with.npz")
+    assert kept.plane is not None and kept.directions == view.directions
+    for mine, theirs in zip(kept.plane.directions, plane.directions, strict=True):
+        assert torch.equal(mine.vector, theirs.vector)
+    assert InterpolatedSurface.load(tmp_path / "without.npz").plane is None
 
 
 # -------------------------------------------------------------------------------------- it always says what it is

@@ -116,8 +116,9 @@ def test_big_directions_are_left_out_unless_asked_for(objective, tmp_path: Path,
     mixed = surface_on(
         objective, Plane(random_direction(objective), direction_between(objective, objective.weights() + 1))
     )
-    with pytest.warns(DirectionsWarning, match="kind between cannot"):
+    with pytest.warns(DirectionsWarning, match="kind between cannot") as told:
         mixed.save(tmp_path / "lost.npz")
+    assert told[0].filename == __file__  # the caller's line, not one of the library
     assert Surface.load(tmp_path / "lost.npz").loss.tobytes() == mixed.loss.tobytes()
 
 

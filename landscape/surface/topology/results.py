@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from landscape.errors import ConfigError, MismatchError
-from landscape.surface.archive import frozen_array, load_result, save_result
+from landscape.surface.archive import StoredResult, frozen_array
 
 _PAIRS = {
     "birth": (-1,),
@@ -23,7 +22,7 @@ _INTEGERS = ("dimension", "birth_point", "death_point", "parent")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Topology:
+class Topology(StoredResult):
     """How the set of points with a loss of at most t changes as t rises, as pairs of births and deaths.
 
     A pair of dimension 0 is a basin: it is born at its minimum and dies at the saddle over which it meets a basin with
@@ -171,27 +170,15 @@ class Topology:
         parent = number[self.parent[kept]]
         return replace(self, **pairs, parent=parent, threshold=max(float(threshold), self.threshold))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the topology as one ``.npz`` file, atomically and with a checksum.
+    _names = ("alphas", "betas", *_PAIRS)
 
-        Raises:
-            StorageError: The file cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in ("alphas", "betas", *_PAIRS)}
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         text = {name: getattr(self, name) for name in ("non_finite", "missing", "provenance", "threshold")}
-        save_result(path, "Topology", arrays, text)
+        return {name: getattr(self, name) for name in self._names}, text
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a topology back; nothing is unpickled.
-
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        arrays, text = load_result(path, "Topology", ("alphas", "betas", *_PAIRS))
-        return cls(**arrays, **text)
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {**arrays, **text}
 
 
 def _count(points: np.ndarray, stem: str, one: str, many: str) -> str:
