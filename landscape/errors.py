@@ -133,3 +133,14 @@ def unknown_name(
     close = nearest(str(name), names)
     fix = f"Did you mean {close!r}?" if close else "Choose one of the names above."
     return error(f"Unknown {kind} {name!r}.", expected="one of " + ", ".join(names), fix=fix)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's kind and the first line of what it says.
+
+    Example:
+        >>> first_line(KeyError("weights")), first_line(AssertionError())
+        ("KeyError: 'weights'", 'AssertionError')
+    """
+    said = str(error).strip().splitlines()
+    return (f"{type(error).__name__}: {said[0]}" if said else type(error).__name__)[:300]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.errors import ModelError
+from landscape.errors import ModelError, first_line
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -107,7 +107,7 @@ class FoldedModel:
         except Exception as error:
             raise ModelError(
                 f"The forward of {type(replica).__name__} depends on its inputs' values, so it cannot be rewritten.",
-                got=f"{type(error).__name__}: {error}".splitlines()[0],
+                got=first_line(error),
             ) from error
         self._module = fx.GraphModule(replica, graph)
         self._folded: list[FoldedConvolution] = []

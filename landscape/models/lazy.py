@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from landscape.errors import LandscapeError, ModelError
+from landscape.errors import LandscapeError, ModelError, first_line
 
 
 def lazy_names(model: nn.Module) -> list[str]:
@@ -59,7 +59,7 @@ def materialize(model: nn.Module, input_shape: Sequence[int]) -> nn.Module:
         raise ModelError(
             f"{type(model).__name__} has lazy parameters and cannot take the inputs that would give them their shapes.",
             expected=f"inputs of shape (B, {', '.join(map(str, input_shape))})",
-            got=(f"{type(error).__name__}: {error}".splitlines() or [""])[0][:300],
+            got=first_line(error),
             fix="Correct forward, or build the layers with their sizes: nn.Linear for nn.LazyLinear.",
         ) from error
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.errors import ModelError
+from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
 from landscape.surface.engines import ENGINES, Engine, Points, build_engine
 
@@ -41,7 +41,7 @@ class Choice:
 
 
 def choose_engine(
-    objective: Objective, vectors: Sequence[Tensor], *, wanted: str, probe: Points, points: int
+    objective: Objective, vectors: Sequence[Tensor], *, wanted: str, probe: Points, points: int, checked: bool = False
 ) -> Choice:
     """Build the engine that was asked for, or with "auto" measure which is fastest.
 
@@ -54,6 +54,7 @@ def choose_engine(
         wanted: "auto", or an engine's name.
         probe: The coordinates of two points, not the center.
         points: How many points are to be evaluated; for a few, "auto" measures nothing and is plain.
+        checked: Whether the engine asked for was seen to agree earlier, as one that began a store was.
 
     Returns:
         The choice.
@@ -61,7 +62,7 @@ def choose_engine(
     Raises:
         ModelError: The engine asked for cannot evaluate this model.
     """
-    if wanted == "plain":
+    if wanted == "plain" or (checked and wanted != "auto"):
         return Choice(build_engine(wanted, objective, vectors))
     if wanted != "auto":
         with one_thread(objective.device):
@@ -83,7 +84,7 @@ def _checked(name: str, objective: Objective, vectors: Sequence[Tensor], probe: 
     except Exception as error:  # whatever a rewritten model raises
         raise ModelError(
             f"The engine {name!r} cannot evaluate this model.",
-            got=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            got=first_line(error),
             fix="Use engine='auto' or 'plain'.",
         ) from error
     if not _agree(values, expected):
@@ -120,7 +121,7 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
             engine = build_engine(name, objective, vectors)
             values, seconds = _measured(engine, probe)
         except Exception as error:  # whatever a rewritten model raises: the plain one is there
-            found.refused[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            found.refused[name] = first_line(error)
             continue
         if not _agree(values, expected):
             found.refused[name] = "its losses differ"

@@ -252,13 +252,14 @@ class _Task:
 
     def _choose(self, store: Store) -> Choice:
         """Build the engine: the one that a store was begun with, or the one asked for."""
-        wanted = self.engine
-        if wanted == "auto" and store is not None:
-            wanted = stored_engine(store) or wanted
+        begun = None if store is None else stored_engine(store)
+        wanted = begun if begun is not None and self.engine == "auto" else self.engine
         vectors = [direction.vector for direction in self.directions]
         away = self.coordinates[np.abs(self.coordinates).sum(1).argsort()[::-1]].tolist()
         probe = [away[0], away[len(away) // 2]]
-        choice = choose_engine(self.objective, vectors, wanted=wanted, probe=probe, points=len(self.order))
+        choice = choose_engine(
+            self.objective, vectors, wanted=wanted, probe=probe, points=len(self.order), checked=wanted == begun
+        )
         self.provenance |= choice.record()
         return choice
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from landscape.datasets import Dataset
-from landscape.errors import ConfigError, ModelError
+from landscape.errors import ConfigError, ModelError, first_line
 from landscape.seeding import preserved_rng
-from landscape.training.model_checks import check_passes, check_weights, first_line
+from landscape.training.model_checks import check_passes, check_weights
 from landscape.training.run_config import RunConfig
 
 _PASSES = 4  # tried to see which parameters they use

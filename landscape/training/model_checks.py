@@ -11,24 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape.datasets import Dataset
-from landscape.errors import ConfigError, LandscapeError, ModelError
+from landscape.errors import ConfigError, LandscapeError, ModelError, first_line
 from landscape.models.lazy import lazy_names
 from landscape.seeding import preserved_rng
 from landscape.training.precision import autocast, memory_format
 from landscape.training.run_config import RunConfig
 
 _SINGLE = "more than 1 value per channel"  # what torch's batch normalization says of a single example
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's kind and the first line of what it says.
-
-    Example:
-        >>> first_line(KeyError("weights")), first_line(AssertionError())
-        ("KeyError: 'weights'", 'AssertionError')
-    """
-    said = str(error).strip().splitlines()
-    return (f"{type(error).__name__}: {said[0]}" if said else type(error).__name__)[:300]
 
 
 def check_weights(config: RunConfig, model: nn.Module) -> None:

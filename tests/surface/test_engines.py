@@ -88,9 +88,10 @@ def test_a_resumed_surface_has_the_same_bits(engine, tmp_path):
 def test_a_store_goes_on_with_the_engine_it_was_begun_with(tmp_path, monkeypatch):
     objective = make("mlp")
     surface(objective, engine="stacked", store=tmp_path)
-    monkeypatch.setattr(engine_choice, "_fastest", None)  # nothing is measured
-    again = surface(objective, store=tmp_path)
-    assert again.provenance["engine"] == "stacked" and again.provenance["points_resumed"] == 81
+    monkeypatch.setattr(engine_choice, "_measured", None)  # nothing is measured or checked again
+    for engine in ("auto", "stacked"):
+        again = surface(objective, engine=engine, store=tmp_path)
+        assert again.provenance["engine"] == "stacked" and again.provenance["points_resumed"] == 81
     with pytest.raises(MismatchError, match="another engine"):
         surface(objective, engine="plain", store=tmp_path)
 
