@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,6 +17,7 @@ from landscape.config import require
 if TYPE_CHECKING:
     from landscape.curvature.results import Eigenpairs
     from landscape.objective import Objective
+    from landscape.surface.path_results import Trajectory
     from landscape.surface.planes import Plane
     from landscape.training.run import Run
 
@@ -40,7 +43,7 @@ class SurfaceCommand:
     """Which data."""
     limit: int | None = None
     """Use so many examples; all by default."""
-    engine: Literal["auto", "plain", "folded", "stacked"] = "auto"
+    engine: Literal["auto", "plain", "folded", "folded256", "stacked"] = "auto"
     """How points are computed; auto measures which is fastest."""
     workers: int | None = None
     """Points at a time; as many as there are cores by default."""
@@ -69,7 +72,7 @@ class SurfaceCommand:
             check_suffix(name)
             require_writable(name)
         run, objective = _open(self.run_folder, self.split, self.limit)
-        plane, extent = self._plane(run, objective)
+        plane, extent, path = self._plane(run, objective)
         settings = {"plane": self.plane, "extent": extent, "points": self.points, "seed": self.seed}
         settings |= {"split": self.split, "engine": self.engine}
         folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
@@ -85,29 +88,31 @@ class SurfaceCommand:
         )
         surface.save(folder / "surface.npz")
         title = f"Loss surface of {_described(run, objective, self.split, self.limit)}"
-        page = _write_page(plotting.surface3d(surface, title=title), self.html or folder / "surface.html")
+        figures = plotting.surface3d(surface, title=title), plotting.contour(surface, title="From above", path=path)
+        page = _write_page(title, figures, self.html or folder / "surface.html")
         print(f"surface        {folder / 'surface.npz'}")
         print(f"picture        {page}")
-        print(f"center loss    {surface.center_loss:.6f} nats")
+        center = surface.center_loss  # NaN too where a trajectory's grid has no point at the center
+        print(f"center loss    {objective.evaluate().loss if center != center else center:.6f} nats")
         print(f"highest loss   {surface.loss.max():.6f} nats")
         for name in self.export:
             export_result(surface, name)
             print(f"exported       {name}")
         return 0
 
-    def _plane(self, run: Run, objective: Objective) -> tuple[Plane, Any]:
-        """Build the plane and say how far it reaches."""
+    def _plane(self, run: Run, objective: Objective) -> tuple[Plane, Any, Trajectory | None]:
+        """Build the plane, say how far it reaches, and return the path that lies over it."""
         from landscape.curvature import Hessian
         from landscape.curvature.planes import eigen_plane
         from landscape.study.trajectory import trajectory_plane
         from landscape.surface import random_plane
 
         if self.plane == "random":
-            return random_plane(objective, seed=self.seed), self.extent or 1.0
+            return random_plane(objective, seed=self.seed), self.extent or 1.0, None
         if self.plane == "eigen":
-            return eigen_plane(Hessian(objective), seed=self.seed), self.extent or 1.0
+            return eigen_plane(Hessian(objective), seed=self.seed), self.extent or 1.0, None
         trajectory = trajectory_plane(run, progress=not self.quiet)
-        return cast("Plane", trajectory.plane), self.extent or trajectory.extent()
+        return cast("Plane", trajectory.plane), self.extent or trajectory.extent(), trajectory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,7 +176,7 @@ class CurvatureCommand:
         density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet)
         density.save(folder / "density.npz")
         figure = plotting.density(density, title=f"Hessian spectrum of {described}")
-        return _write_page(figure, self.html or folder / "density.html")
+        return _write_page("Hessian spectrum", [figure], self.html or folder / "density.html")
 
 
 def _print_pairs(pairs: Eigenpairs) -> None:
@@ -195,10 +200,17 @@ def _described(run: Run, objective: Objective, split: str, limit: int | None) ->
     return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
 
 
-def _write_page(figure: Any, page: Path) -> Path:
+def _write_page(title: str, figures: Sequence[Any], page: Path) -> Path:
+    """Write figures, one below the other, as a page that needs nothing beside it."""
     from landscape.storage import write_text
 
-    write_text(page, figure.to_html(include_plotlyjs=True, config={"displaylogo": False}))
+    parts = [
+        figure.to_html(include_plotlyjs=first, full_html=False, default_width="100%", config={"displaylogo": False})
+        for figure, first in zip(figures, [True, *[False] * len(figures)], strict=False)
+    ]
+    style = "<style>body { max-width: 64rem; margin: auto }</style>"
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>{style}'
+    write_text(page, "\n".join(["<!doctype html>", f"<html><head>{head}</head><body>", *parts, "</body></html>"]))
     return page
 
 

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landscape.errors import MismatchError, unknown_name
 from landscape.plotting.field import Fields, as_mapping
+from landscape.plotting.overlay import Marks
 
 if TYPE_CHECKING:
     from landscape.surface.results import Surface
     from landscape.surface.topology.results import Topology
 
 
-@dataclass(frozen=True, kw_only=True)
-class Marks:
-    """Points of one kind: where they are, what is said of each, and how they look in both backends."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-    texts: list[str]
-    color: str
-    symbol: str
-    marker: str
-
-
 _LOOKS = {
-    "minimum": {"color": "#FFFFFF", "symbol": "triangle-down", "marker": "v"},
-    "saddle": {"color": "#CC79A7", "symbol": "diamond", "marker": "D"},
-    "maximum": {"color": "#000000", "symbol": "triangle-up", "marker": "^"},
+    "minimum": {"color": "#FFFFFF", "edge": "#000000", "symbol": "triangle-down", "marker": "v"},
+    "saddle": {"color": "#CC79A7", "edge": "#000000", "symbol": "diamond", "marker": "D"},
+    "maximum": {"color": "#000000", "edge": "#FFFFFF", "symbol": "triangle-up", "marker": "^"},
 }
 
 

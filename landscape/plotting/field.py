@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import DataError, MismatchError
+from landscape.plotting.overlay import TRAINED, Marks, Path, Place, places
 from landscape.plotting.scale import Scale, common_scale, plural
 from landscape.plotting.units import loss_label
 
 if TYPE_CHECKING:
-    from landscape.plotting.critical import Marks
     from landscape.surface.results import Surface
 
 
@@ -27,13 +27,14 @@ class Field:
     y: np.ndarray
     z: np.ndarray
     hover: np.ndarray
-    center: float
+    places: tuple[Place, ...]
     lowest: tuple[float, float, float]
     non_finite: int
     missing: int
     unloggable: int
     clipped: int
     marks: tuple[Marks, ...] = ()
+    path: Path | None = None
 
     @property
     def gaps(self) -> list[tuple[float, float, float, float]]:
@@ -174,9 +175,7 @@ def prepare(
     many = len(fields) > 1
     if loss_name is None:
         loss_name = loss_label(surface.provenance for surface in named.values())
-    default = (
-        "Loss around each set of trained weights, on one common scale" if many else "Loss around the trained weights"
-    )
+    default = _title(fields)
     if interpolated := interpolation_note(named):
         default += ", interpolated"
     unit = direction_label("α and β", first.directions, 0) + ". " if bare_axes or many else ""
@@ -190,6 +189,14 @@ def prepare(
         z_label=loss_name + (", log scale" if scale.log else ""),
         columns=columns,
     )
+
+
+def _title(fields: tuple[Field, ...]) -> str:
+    around = all(any(place.name == TRAINED for place in field.places) for field in fields)
+    if len(fields) > 1:
+        whose = "around each set of trained weights" if around else "on each plane"
+        return f"Loss {whose}, on one common scale"
+    return "Loss around the trained weights" if around else "Loss on a plane through weight space"
 
 
 def interpolation_note(surfaces: Mapping[str, Surface]) -> str:
@@ -235,7 +242,7 @@ def _field(name: str, surface: Surface, scale: Scale) -> Field:
         y=betas,
         z=z.T.copy(),
         hover=_hover(surface, missing).T.copy(),
-        center=_at_center(alphas, betas, z),
+        places=places(surface.provenance, alphas, betas, z),
         lowest=lowest,
         non_finite=int((~np.isfinite(loss) & ~missing).sum()),
         missing=int(missing.sum()),
@@ -253,11 +260,6 @@ def _hover(surface: Surface, missing: np.ndarray) -> np.ndarray:
     texts[np.asarray(surface.status) == 3] += "<br>interpolated"
     texts[missing] = "not computed"
     return texts
-
-
-def _at_center(alphas: np.ndarray, betas: np.ndarray, z: np.ndarray) -> float:
-    i, j = np.flatnonzero(alphas == 0), np.flatnonzero(betas == 0)
-    return float(z[i[0], j[0]]) if len(i) and len(j) else math.nan
 
 
 def _caption(fields: tuple[Field, ...], scale: Scale, many: bool, unit: str) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 
 from landscape.plotting.field import Field, Fields
 from landscape.plotting.matplotlib_base import LABEL, TICK, new_figure
+from landscape.plotting.overlay_matplotlib import overlays, pin
 from landscape.plotting.style import SEQUENTIAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CENTER = "#D55E00"
 _LEVELS = 18
 
 
@@ -49,20 +49,21 @@ def surface3d(fields: Fields) -> Figure:
     figure, rows, columns = _start(fields, 3.9 if len(fields.fields) > 1 else 5.2)
     mappable = _mappable(fields)
     shown = []
-    handle = None
+    handles: dict[str, Any] = {}
     for index, field in enumerate(fields.fields):
         axes: Any = figure.add_subplot(rows, columns, index + 1, projection="3d")
         shown.append(axes)
         axes.add_collection3d(_sheet(field, mappable))
-        if math.isfinite(field.center):
-            handle = axes.plot(
-                [0], [0], [field.center], "D", color=_CENTER, markeredgecolor="white", markersize=7, zorder=10
-            )[0]
+        handles |= {place.name: pin(axes, place) for place in field.places if math.isfinite(place.z)}
         _scene(axes, field, fields)
-    if handle is not None:
-        figure.legend([handle], ["trained weights (α = β = 0)"], loc="outside lower left", fontsize=9.5, frameon=False)
+    if handles:
+        _legend(figure, handles)
     _colorbar(figure, mappable, shown, fields)
     return figure
+
+
+def _legend(figure: Figure, handles: dict[str, Any]) -> None:
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3, fontsize=9.5, frameon=False)
 
 
 def _sheet(field: Field, mappable: Any) -> Any:
@@ -107,10 +108,9 @@ def contour(fields: Fields) -> Figure:
             continue
         used.append(axes)
         _map(axes, fields.fields[index], mappable)
-        handles |= _spots(axes, fields.fields[index])
-        handles |= _marks(axes, fields.fields[index])
+        handles |= overlays(axes, fields.fields[index])
         _plane(axes, fields.fields[index], fields, index, columns)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3, fontsize=9.5, frameon=False)
+    _legend(figure, handles)
     _colorbar(figure, mappable, used if rows * columns == len(used) else list(grid.flat), fields)
     return figure
 
@@ -140,58 +140,6 @@ def _map(axes: Any, field: Field, mappable: Any) -> None:
             linewidths=0.6,
             alpha=0.6,
         )
-
-
-def _spots(axes: Any, field: Field) -> dict[str, Any]:
-    from matplotlib.patches import Patch, Rectangle
-
-    handles: dict[str, Any] = {}
-    if math.isfinite(field.center):
-        handles["trained weights (α = β = 0)"] = axes.plot(
-            [0], [0], "X", color=_CENTER, markeredgecolor="white", markersize=9, linestyle="none"
-        )[0]
-    if math.isfinite(field.lowest[2]):
-        handles["lowest loss on this grid"] = axes.plot(
-            [field.lowest[0]],
-            [field.lowest[1]],
-            "o",
-            markerfacecolor="none",
-            markeredgecolor="#bbbbbb",
-            markeredgewidth=1.8,
-            markersize=12,
-            linestyle="none",
-        )[0]
-    for left, right, bottom, top in field.gaps:
-        axes.add_patch(
-            Rectangle(
-                (left, bottom),
-                right - left,
-                top - bottom,
-                facecolor="#d6d6d6",
-                edgecolor="#8c8c8c",
-                hatch="////",
-                linewidth=0,
-            )
-        )
-        handles["no value (gap)"] = Patch(facecolor="#d6d6d6", edgecolor="#8c8c8c", hatch="////", linewidth=0)
-    return handles
-
-
-def _marks(axes: Any, field: Field) -> dict[str, Any]:
-    look = {"markersize": 6.5, "linestyle": "none", "markeredgecolor": "black", "markeredgewidth": 0.9}
-    edges = {"#000000": {"markeredgecolor": "white"}}
-    return {
-        marks.name: axes.plot(
-            marks.x,
-            marks.y,
-            marks.marker,
-            color=marks.color,
-            clip_on=False,
-            zorder=6,
-            **{**look, **edges.get(marks.color, {})},
-        )[0]
-        for marks in field.marks
-    }
 
 
 def _plane(axes: Any, field: Field, fields: Fields, index: int, columns: int) -> None:

@@ -6,23 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from landscape.plotting.field import Field, Fields
+from landscape.plotting.overlay_plotly import overlays, pin
 from landscape.plotting.plotly_base import AXIS, dress
 from landscape.plotting.style import INK, SEQUENTIAL
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from landscape.plotting.critical import Marks
-
-_CENTER, _LOWEST = "#D55E00", "#E6E6E6"
-_CENTER_NAME = "trained weights (α = β = 0)"
-_LOWEST_NAME = "lowest loss on this grid"
 _LEVELS = 18
 _GRID3D = "#b4b4b4"
-
-
-def _point(x: float, y: float) -> str:
-    return f"α = {x:.4g}, β = {y:.4g}"
 
 
 def _colorbar(fields: Fields, **place: Any) -> dict[str, Any]:
@@ -51,11 +43,14 @@ def surface3d(fields: Fields) -> go.Figure:
         horizontal_spacing=0.01,
         vertical_spacing=0.06,
     )
+    named: set[str] = set()
     for index, field in enumerate(fields.fields):
         where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
         figure.add_trace(_sheet(field, fields), **where)
-        if math.isfinite(field.center):
-            figure.add_trace(_center3d(field, fields.scale.high, legend=index == 0), **where)
+        for place in (each for each in field.places if math.isfinite(each.z)):
+            trace = pin(place, fields.scale.high, field)
+            figure.add_trace(trace.update(showlegend=place.name not in named), **where)
+            named.add(place.name)
     figure.update_scenes(_scene(fields, small=columns > 1))
     figure.update_annotations(font={"size": 15})
     axis = {
@@ -109,24 +104,6 @@ def _sheet(field: Field, fields: Fields) -> go.Surface:
     )
 
 
-def _center3d(field: Field, top: float, *, legend: bool) -> go.Scatter3d:
-    """A pin: it stands on the surface and reaches up to where the sheet cannot hide it."""
-    import plotly.graph_objects as go
-
-    return go.Scatter3d(
-        x=[0.0, 0.0],
-        y=[0.0, 0.0],
-        z=[field.center, max(field.center, top)],
-        mode="lines+markers",
-        line={"color": _CENTER, "width": 5},
-        name=_CENTER_NAME,
-        showlegend=legend,
-        legendgroup="center",
-        marker={"size": 7, "color": _CENTER, "symbol": "diamond", "line": {"color": "white", "width": 1}},
-        hovertemplate=f"{_CENTER_NAME}<extra>{field.name}</extra>",
-    )
-
-
 def _scene(fields: Fields, *, small: bool) -> dict[str, Any]:
     values, texts = fields.scale.ticks(5)
     span = fields.scale.high - fields.scale.low
@@ -171,19 +148,11 @@ def contour(fields: Fields) -> go.Figure:
         horizontal_spacing=0.05 if columns > 1 else 0.0,
         vertical_spacing=0.2 / rows if rows > 1 else 0.0,
     )
-    hatched, named = False, set()
+    named: set[str] = set()
     for index, field in enumerate(fields.fields):
         where: dict[str, Any] = {"row": index // columns + 1, "col": index % columns + 1}
-        for trace in _map(field, fields):
+        for trace in [*_map(field, fields), *overlays(field, named)]:
             figure.add_trace(trace, **where)
-        if field.gaps:
-            figure.add_trace(_gaps(field, legend=not hatched), **where)
-            hatched = True
-        for trace in _spots(field, legend=index == 0):
-            figure.add_trace(trace, **where)
-        for marks in field.marks:
-            figure.add_trace(_marks(marks, field, legend=marks.name not in named), **where)
-            named.add(marks.name)
         _plane_axes(figure, fields, where)
     figure.update_annotations(font={"size": 15})
     bar = _colorbar(fields, len=min(1.0, 1.2 / rows), x=1.01)
@@ -232,74 +201,6 @@ def _map(field: Field, fields: Fields) -> list[go.Contour | go.Heatmap]:
         go.Heatmap(**common, **hover),
         go.Contour(**common, autocontour=False, line=line, contours={"coloring": "none", **levels}, hoverinfo="skip"),
     ]
-
-
-def _gaps(field: Field, *, legend: bool) -> go.Scatter:
-    import plotly.graph_objects as go
-
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for left, right, bottom, top in field.gaps:
-        x += [left, right, right, left, left, None]
-        y += [bottom, bottom, top, top, bottom, None]
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        name="no value (gap)",
-        showlegend=legend,
-        legendgroup="gap",
-        hoverinfo="skip",
-        fillcolor="rgba(128,128,128,0.25)",
-        fillpattern={"shape": "/", "fgcolor": "#8c8c8c", "bgcolor": "#d6d6d6", "size": 6, "fillmode": "replace"},
-    )
-
-
-def _spots(field: Field, *, legend: bool) -> list[go.Scatter]:
-    import plotly.graph_objects as go
-
-    spots = []
-    if math.isfinite(field.lowest[2]):
-        x, y, _ = field.lowest
-        spots.append(
-            (x, y, _LOWEST_NAME, {"symbol": "circle-open", "color": _LOWEST, "size": 15, "line": {"width": 2}})
-        )
-    if math.isfinite(field.center):
-        look = {"symbol": "x", "color": _CENTER, "size": 10, "line": {"color": "white", "width": 1}}
-        spots.append((0.0, 0.0, _CENTER_NAME, look))
-    return [
-        go.Scatter(
-            x=[x],
-            y=[y],
-            mode="markers",
-            name=name,
-            showlegend=legend,
-            legendgroup=name,
-            marker=look,
-            hovertemplate=f"{name}<br>{_point(x, y)}<extra>{field.name}</extra>",
-        )
-        for x, y, name, look in spots
-    ]
-
-
-def _marks(marks: Marks, field: Field, *, legend: bool) -> go.Scatter:
-    import plotly.graph_objects as go
-
-    edge = "white" if marks.color == "#000000" else "black"
-    return go.Scatter(
-        x=marks.x,
-        y=marks.y,
-        mode="markers",
-        name=marks.name,
-        showlegend=legend,
-        legendgroup=marks.name,
-        cliponaxis=False,
-        marker={"symbol": marks.symbol, "color": marks.color, "size": 10, "line": {"color": edge, "width": 1}},
-        text=marks.texts,
-        hovertemplate=f"%{{text}}<br>α = %{{x:.4g}}, β = %{{y:.4g}}<extra>{field.name}</extra>",
-    )
 
 
 def _plane_axes(figure: Any, fields: Fields, where: dict[str, Any]) -> None:

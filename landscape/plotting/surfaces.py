@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from landscape.plotting.chart import Backend, check_backend
 from landscape.plotting.critical import with_marks
-from landscape.plotting.field import prepare
+from landscape.plotting.field import as_mapping, prepare
+from landscape.plotting.overlay import with_path
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import plotly.graph_objects as go
 
-    from landscape.surface.results import Surface
+    from landscape.surface.results import Curve, Surface, Trajectory
     from landscape.surface.topology.results import Topology
 
 
@@ -73,10 +74,12 @@ def contour(
     loss_name: str | None = None,
     columns: int = 3,
     topology: Topology | Mapping[str, Topology] | None = None,
+    path: Trajectory | Curve | Mapping[str, Trajectory | Curve] | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw one loss surface, or several side by side, as contours with equal aspect.
 
-    The trained weights and the lowest point of the grid are marked. Points without a finite loss are hatched.
+    The trained weights (or what the plane names: the models it goes through) and the lowest point of the grid are
+    marked. Points without a finite loss are hatched.
 
     Args:
         surfaces: One surface, or label -> surface; see :func:`surface3d`.
@@ -88,18 +91,21 @@ def contour(
         columns: Panels in a row.
         topology: Of :func:`landscape.surface.surface_topology`, or label -> that: its minima, saddles and maxima are
             marked, each with its loss, birth, death and persistence under the pointer. Simplified first, it shows less.
+        path: Of :func:`landscape.surface.trajectory_plane` or :func:`landscape.surface.bezier_curve`, or label -> that:
+            drawn over the surface on its own plane. The caption says how much of a training's path the plane holds.
 
     Returns:
         The figure; all panels share the axes and the color scale.
 
     Raises:
-        ConfigError: The backend is unknown, ``clip`` cannot be used, or a topology's label is no surface's.
+        ConfigError: The backend is unknown, ``clip`` cannot be used, or a topology's or path's label is no surface's.
         DataError: There is nothing to draw, or it is no such result.
-        MismatchError: A surface's loss does not fit its axes, or a topology is of another grid.
+        MismatchError: A surface's loss does not fit its axes, or a topology is of another grid, or a path on another
+            plane.
     """
     check_backend(backend)
     fields = prepare(surfaces, log=log, clip=clip, title=title, loss_name=loss_name, columns=columns, bare_axes=False)
-    fields = with_marks(fields, surfaces, topology)
+    fields = with_path(with_marks(fields, surfaces, topology), as_mapping(surfaces, "Surface"), path)
     if backend == "plotly":
         from landscape.plotting import field_plotly
 

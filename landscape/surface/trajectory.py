@@ -48,7 +48,7 @@ def trajectory_plane(
         progress: Whether a progress bar is shown.
 
     Returns:
-        The trajectory; ``trajectory.plane`` has its origin at c.
+        The trajectory; ``trajectory.plane`` has its origin at c, and marks where the path starts and ends.
 
     Raises:
         ConfigError: There are fewer than three points, ``center`` is unknown, or ``steps`` has another length.
@@ -78,10 +78,12 @@ def trajectory_plane(
         plane = rows.plane(weights, shares, center)
         coordinates, distance = plane.project(rows.points())
     signs = _signs(coordinates)
-    plane = _flipped(plane, signs)
+    coordinates = coordinates * signs
+    ends = {f"start (step {numbers[0]})": coordinates[0], f"end (step {numbers[-1]})": coordinates[-1]}
+    plane = replace(_flipped(plane, signs), marks={name: (float(a), float(b)) for name, (a, b) in ends.items()})
     return Trajectory(
         steps=np.array(numbers),
-        coordinates=coordinates * signs,
+        coordinates=coordinates,
         distance=distance,
         explained=shares,
         center=center,

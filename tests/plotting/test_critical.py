@@ -36,6 +36,7 @@ def test_marks_stand_where_the_critical_points_are_and_say_what_they_are(surface
         places = {(surface.alphas[i], surface.betas[j]) for i, j in points.tolist()}
         assert set(zip(trace.x, trace.y, strict=True)) == places and len(trace.x) == len(points) > 0
         assert trace.showlegend
+        assert trace.marker.line.color != trace.marker.color
     assert "%{text}" in found["saddle"].hovertemplate
     (first, second), (hill,) = found["minimum"].text, found["maximum"].text
     assert first == "minimum: loss -0.1<br>birth -0.1, never dies"
