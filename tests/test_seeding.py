@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import landscape
 from landscape.errors import ConfigError
-from landscape.seeding import derive_seed, generator, preserved_rng, seeded
+from landscape.seeding import derive_seed, generator, preserved_rng, seed_torch, seeded
 
 names = st.lists(st.one_of(st.text(max_size=5), st.integers()), max_size=3)
 
@@ -118,6 +121,21 @@ def test_seeded_leaves_no_seed_behind_for_a_device_that_is_not_in_use_yet(monkey
     with seeded(0, "a"):
         pass
     assert queued == []
+
+
+def test_the_package_queues_no_seeds(monkeypatch):
+    """torch.manual_seed keeps a stack trace of every call for a CUDA that may never come into use."""
+    sources = (Path(landscape.__file__).parent).rglob("*.py")
+    assert not [path for path in sources if re.search(r"torch\.manual_seed\(", path.read_text())]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    before = len(torch.cuda._queued_calls)
+    with preserved_rng():
+        seed_torch(5)
+        expected = torch.rand(3)
+    assert len(torch.cuda._queued_calls) == before
+    with preserved_rng():
+        torch.default_generator.manual_seed(5)
+        assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, ModelError, first_line
-from landscape.seeding import preserved_rng
+from landscape.seeding import preserved_rng, seed_torch
 from landscape.training.model_checks import check_passes, check_weights
 from landscape.training.run_config import RunConfig
 
@@ -109,7 +109,7 @@ def unused_parameters(model: nn.Module, data: Dataset) -> tuple[str, ...]:
     found: set[str] = set()
     with preserved_rng():
         for number in range(_PASSES):
-            torch.manual_seed(number)
+            seed_torch(number)
             chosen = torch.arange(2 * number, 2 * number + 2) % len(data)
             twin.zero_grad(set_to_none=True)
             try:

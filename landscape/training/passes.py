@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from landscape.datasets import Dataset
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.lpfsgd import LPFSGD
-from landscape.seeding import derive_seed
+from landscape.seeding import derive_seed, seed_torch
 from landscape.training.batches import Batch
 from landscape.training.precision import autocast, compiled, gradient_scaler
 from landscape.training.regularization import InputAttack, RandomMove, batch_loss, flooded, right_answers
@@ -169,7 +169,7 @@ class Passes:
 
     def _seed(self, step: int, number: int) -> None:
         """Begin the stream of dropout masks: the same for all passes of a step over one part of its batch."""
-        torch.manual_seed(derive_seed(self.config.seed, "step", step, number, *self.world.names))
+        seed_torch(derive_seed(self.config.seed, "step", step, number, *self.world.names))
 
     def _moved(self, step: int) -> AbstractContextManager[None]:
         return nullcontext() if self._move is None else self._move.moved(step)
