@@ -1,8 +1,8 @@
-"""Data held still: whatever a user calls data, as two tensors on one device."""
+"""Data held still: whatever a user calls data, as inputs and targets on one device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,15 @@ from torch.utils.data import Dataset as TorchDataset
 from landscape.config import is_whole
 from landscape.datasets.dataset import Dataset
 from landscape.description import checksum_tensors
-from landscape.errors import DataError, ModelError
+from landscape.errors import DataError, ModelError, first_line
+from landscape.inputs import Inputs, is_inputs, join_inputs, map_inputs, named_tensors
 from landscape.seeding import preserved_rng
 
-_FIX = "Pass a landscape Dataset, a pair (inputs, targets) of tensors, a torch Dataset, or a DataLoader."
+TARGETS = ("labels", "label", "targets", "target", "y")
+"""What targets are called in a batch of named tensors."""
+_FIX = (
+    "Pass a landscape Dataset, a pair (inputs, targets), named tensors with 'labels', a torch Dataset or a DataLoader."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +30,8 @@ class FixedData:
     """Inputs (N, ...) and targets (N, ...) on one device, read in batches of a fixed size.
 
     Attributes:
-        inputs: (N, ...), floating point in the objective's dtype, or integers (tokens) as they are.
+        inputs: (N, ...), floating point in the objective's dtype, or integers (tokens) as they are; or several of them,
+            in a tuple or by name.
         targets: (N, ...).
         batch_size: Examples per batch; the last one may be smaller.
         name: What the data calls itself.
@@ -34,7 +40,7 @@ class FixedData:
         copies: Whether batches are handed out as copies, for a model that works in place on its inputs.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     batch_size: int
     name: str
@@ -47,41 +53,44 @@ class FixedData:
         """N, the number of examples."""
         return len(self.targets)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self) -> Iterator[tuple[Any, Tensor]]:
         """Yield (inputs, targets) in order: views, or copies where :attr:`copies` says so.
 
         Raises:
             ModelError: Somebody wrote into a view, so the data is no longer what it was.
         """
         for start in range(0, self.examples, self.batch_size):
-            batch = self.inputs[start : start + self.batch_size], self.targets[start : start + self.batch_size]
+            inputs, targets = self.select(slice(start, start + self.batch_size))
             if self.copies:
-                yield batch[0].clone(), batch[1].clone()
+                yield map_inputs(Tensor.clone, inputs), targets.clone()
                 continue
-            before = batch[0]._version, batch[1]._version
-            yield batch
-            if before != (batch[0]._version, batch[1]._version):
+            held = [*named_tensors(inputs).values(), targets]
+            before = [tensor._version for tensor in held]
+            yield inputs, targets
+            if before != [tensor._version for tensor in held]:
                 raise ModelError(
                     "The model or the loss changed its inputs in place, in some batches only.",
                     fix="Make its first operation one that returns a new tensor (inplace=False), and begin again.",
                 )
 
-    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of some examples: inputs (B, ...) and targets (B, ...) for an index (B,) on the same device."""
-        return self.inputs[index], self.targets[index]
+    def select(self, index: Tensor | slice) -> tuple[Any, Tensor]:
+        """Return some examples, inputs (B, ...) and targets (B, ...): copies for an index (B,), views for a slice."""
+        return map_inputs(lambda part: part[index], self.inputs), self.targets[index]
 
     def checksum(self) -> str:
         """Return a SHA-256 of the data."""
         if self.source_checksum is not None:
             return self.source_checksum
-        return checksum_tensors({"inputs": self.inputs, "targets": self.targets})
+        return checksum_tensors({**named_tensors(self.inputs), "targets": self.targets})
 
 
 def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size: int | None) -> FixedData:
-    """Turn data into two tensors on a device and check them.
+    """Turn data into tensors on a device and check them.
 
     Args:
-        data: A Dataset, a pair of tensors, a torch Dataset, or a DataLoader (read once, in its order).
+        data: A Dataset; a pair of inputs and targets; named tensors, one of them called as in :data:`TARGETS`; or a
+            torch Dataset or DataLoader of such (read once, in its order). Inputs are a tensor, or a tuple or
+            dictionary of tensors.
         device: Where the tensors go.
         dtype: What floating-point inputs become.
         batch_size: Examples per batch, or None for 256 on a CPU and 2048 elsewhere.
@@ -106,11 +115,12 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         inputs, targets = held.normalized(dtype=dtype), held.targets.clone()
     else:
         with preserved_rng():  # a loader draws a seed from the global generator, whether it shuffles or not
-            inputs, targets = _pair(data)
-        inputs, targets = (  # copies, so that what becomes of the caller's tensors makes no difference
-            part.detach().to(device=device, dtype=dtype if part.is_floating_point() else part.dtype, copy=True)
-            for part in (inputs, targets)
-        )
+            found, labels = _read(data)
+
+        def held_still(part: Tensor) -> Tensor:  # a copy, so that what becomes of the caller's makes no difference
+            return part.detach().to(device=device, dtype=dtype if part.is_floating_point() else part.dtype, copy=True)
+
+        inputs, targets = map_inputs(held_still, found), held_still(labels)
     _check(inputs, targets)
     if batch_size is None:
         batch_size = 256 if device.type == "cpu" else 2048
@@ -119,37 +129,71 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
     return FixedData(inputs, targets, int(batch_size), name, checksum, normalization)
 
 
-def _pair(data: Any) -> tuple[Tensor, Tensor]:
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        return data[0], data[1]
-    if isinstance(data, TorchDataset) and not isinstance(data, DataLoader):
-        data = DataLoader(data, batch_size=512)
-    if not isinstance(data, DataLoader):
-        raise DataError("This cannot be used as data.", got=type(data).__name__, fix=_FIX)
-    inputs, targets = [], []
-    for batch in data:
-        if not (
-            isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch)
-        ):
+def _read(data: Any) -> tuple[Inputs, Tensor]:
+    """Read what is no Dataset of ours: all of it, as inputs and targets."""
+    if not isinstance(data, DataLoader | TorchDataset):
+        return _pair(data, "data")
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=512)
+    batches = [_pair(batch, "loader") for batch in loader]
+    if not batches:
+        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
+    try:
+        return join_inputs([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise DataError(
+            "The loader's batches do not fit together.",
+            expected="tensors of one shape, beside the number of examples, and the same names in all batches",
+            got=first_line(error),
+            fix="Pad all examples to one length in the dataset (or with a collate_fn that has a fixed length).",
+        ) from error
+
+
+def _pair(batch: Any, source: str) -> tuple[Any, Tensor]:
+    """Take a batch apart into inputs and targets."""
+    if isinstance(batch, Mapping) and is_inputs(dict(batch)):
+        names = [name for name in TARGETS if name in batch]
+        inputs = {name: part for name, part in batch.items() if name not in names}
+        if len(names) == 1 and inputs:
+            return inputs, batch[names[0]]
+        raise DataError(
+            "Which of the named tensors are the targets?",
+            expected=f"inputs, and one of {', '.join(TARGETS)}",
+            got=", ".join(map(str, batch)),
+            fix="Pass pairs (inputs, targets), with a dictionary of tensors for inputs.",
+        )
+    if isinstance(batch, tuple | list) and len(batch) == 2 and is_inputs(batch[0]) and isinstance(batch[1], Tensor):
+        inputs = batch[0] if isinstance(batch[0], Tensor | Mapping) else tuple(batch[0])
+        return (dict(inputs) if isinstance(inputs, Mapping) else inputs), batch[1]
+    what = (
+        "This cannot be used as data."
+        if source == "data"
+        else "The loader yields something else than pairs of tensors."
+    )
+    raise DataError(what, got=_described(batch), fix=_FIX)
+
+
+def _described(batch: Any) -> str:
+    if isinstance(batch, tuple | list) and batch:
+        return f"a {type(batch).__name__} of {len(batch)}: {', '.join(type(part).__name__ for part in batch[:4])}"
+    if isinstance(batch, Mapping):
+        return "named values: " + ", ".join(f"{name} ({type(part).__name__})" for name, part in list(batch.items())[:8])
+    return type(batch).__name__
+
+
+def _check(inputs: Inputs, targets: Tensor) -> None:
+    parts = named_tensors(inputs)
+    if len(targets) == 0 or any(len(part) == 0 for part in parts.values()):
+        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
+    for what, part in parts.items():
+        if len(part) != len(targets):
             raise DataError(
-                "The loader yields something else than pairs of tensors.", got=type(batch).__name__, fix=_FIX
+                f"{what.capitalize()} and targets differ in number.", expected=f"{len(part)} targets", got=len(targets)
             )
-        inputs.append(batch[0])
-        targets.append(batch[1])
-    if not inputs:
-        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
-    return torch.cat(inputs), torch.cat(targets)
-
-
-def _check(inputs: Tensor, targets: Tensor) -> None:
-    if len(inputs) == 0:
-        raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
-    if len(inputs) != len(targets):
-        raise DataError("Inputs and targets differ in number.", expected=f"{len(inputs)} targets", got=len(targets))
-    for what, tensor in (("inputs", inputs), ("targets", targets)):
+    for what, tensor in {**parts, "targets": targets}.items():
         if not tensor.is_floating_point():
             continue
-        bad = (~torch.isfinite(tensor)).flatten(1).any(1) if tensor.ndim > 1 else ~torch.isfinite(tensor)
+        wrong = ~torch.isfinite(tensor) if what in ("inputs", "targets") else tensor.isnan()  # masks may hold -inf
+        bad = wrong.flatten(1).any(1) if tensor.ndim > 1 else wrong
         count = int(bad.sum())
         if count:
             raise DataError(

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from landscape.errors import ConfigError, NonDeterministicError
 from landscape.fixed_data import FixedData
+from landscape.inputs import map_inputs, named_tensors
 
 _PROBE = 64  # examples at most: enough to meet several classes, few enough to cost nothing
 _LEAST = 8  # and at least, however small the batches
@@ -53,17 +55,50 @@ def check_deterministic(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Ten
         NonDeterministicError: They differ.
     """
     inputs, targets = next(data.batches())
-    first, second = replica(inputs.clone()), replica(inputs.clone())
+    first, second = (replica(map_inputs(Tensor.clone, inputs)) for _ in range(2))
     pairs = [("outputs", first, second)] if isinstance(first, Tensor) else []
     losses = [loss_fn(outputs, targets.clone()) for outputs in (first, second)]
     for what, one, other in [*pairs, ("losses", *losses)]:
-        if not torch.equal(torch.nan_to_num(one), torch.nan_to_num(other)):
+        if not _same(one, other):
+            layer = random_layer(replica, lambda: replica(map_inputs(Tensor.clone, inputs)))
             raise NonDeterministicError(
-                f"The model gives two {what} for one input in evaluation mode.",
+                f"The model gives two {what} for one input in evaluation mode{f', from {layer} on' if layer else ''}.",
                 expected="a fixed function of the weights",
                 got=f"a largest difference of {float((one - other).abs().max()):.3g}",
                 fix="Use nn.Dropout (off in evaluation mode) rather than F.dropout(x), and no random layers or losses.",
             )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return True
+    return torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+
+
+def random_layer(model: nn.Module, forward: Callable[[], object]) -> str:
+    """Find the first layer whose outputs differ between two passes with the same inputs.
+
+    Args:
+        model: Whose layers.
+        forward: One pass.
+
+    Returns:
+        For example ``layer 'features.3' (Dropout)``; "" where it is none of its layers, but what is between them.
+    """
+    passes: list[list[tuple[str, Any]]] = [[], []]
+
+    def watch(name: str, module: nn.Module, seen: list[tuple[str, Any]]) -> RemovableHandle:
+        label = f"layer {name!r} ({type(module).__name__})" if name else ""
+        return module.register_forward_hook(lambda _module, _args, output: seen.append((label, output)))
+
+    for seen in passes:
+        handles = [watch(name, module, seen) for name, module in model.named_modules()]
+        try:
+            forward()
+        finally:
+            for handle in handles:
+                handle.remove()
+    return next((name for (name, one), (_, other) in zip(*passes, strict=False) if not _same(one, other)), "")
 
 
 def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], data: FixedData) -> bool:
@@ -84,17 +119,19 @@ def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], dat
         ReductionWarning: It is not a mean over examples, and there is one batch only.
     """
     chosen = _probe(data)
-    inputs, targets = data.inputs[chosen], data.targets[chosen]
-    given = inputs.clone(), targets.clone()
+    inputs, targets = data.select(chosen)
+    x, y = map_inputs(Tensor.clone, inputs), targets.clone()
+    given = [*named_tensors(x).values(), y]
     before = [tensor._version for tensor in given]
-    outputs = replica(given[0])
-    whole = float(sum_over_batch(loss_fn(outputs, given[1]), given[1])) / len(chosen)
-    same = torch.equal(given[0], inputs) and torch.equal(given[1], targets)
+    outputs = replica(x)
+    whole = float(sum_over_batch(loss_fn(outputs, y), y)) / len(chosen)
+    same = all(map(torch.equal, given, [*named_tensors(inputs).values(), targets]))
     in_place = not same or before != [tensor._version for tensor in given]
 
     def share(part: slice) -> float:
         y = targets[part].clone()
-        return float(sum_over_batch(loss_fn(replica(inputs[part].clone()), y), y)) / len(chosen)
+        x = map_inputs(lambda tensor: tensor[part].clone(), inputs)
+        return float(sum_over_batch(loss_fn(replica(x), y), y)) / len(chosen)
 
     everything, precision = slice(None), torch.finfo(_precision(data)).eps
     for split in sorted({1, len(chosen) // 3, len(chosen) // 2} - {0, len(chosen)}):
@@ -106,7 +143,8 @@ def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], dat
 
 
 def _precision(data: FixedData) -> torch.dtype:
-    return data.inputs.dtype if data.inputs.is_floating_point() else torch.float32
+    kinds = [part.dtype for part in named_tensors(data.inputs).values() if part.is_floating_point()]
+    return kinds[0] if kinds else torch.float32
 
 
 def _probe(data: FixedData) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -18,14 +17,16 @@ from landscape.description import checksum_callable, checksum_structure, checksu
 from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
+from landscape.inputs import holds_logits, map_inputs
 from landscape.loss_checks import check_deterministic, check_mean, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, loss_name
 from landscape.parameters import Layout, unwrapped
+from landscape.replica import Replicated
 from landscape.scores import Evaluation, mean_scores
 from landscape.seeding import preserved_rng
 
 
-class Objective:
+class Objective(Replicated):
     """The mean loss of a model over fixed data, as a function of its trainable weights.
 
     Definition: ``L(w) = (1/N) * sum_n loss(f_w(x_n), y_n)`` with f in evaluation mode (running statistics of
@@ -39,8 +40,11 @@ class Objective:
         model: Any module (of torch.compile or DataParallel, what is inside); its trainable floating-point parameters
             are the weights that move, P of them.
         data: A :class:`landscape.datasets.Dataset`, a pair of tensors ``(inputs (N, ...), targets (N, ...))``, a torch
-            ``Dataset`` or ``DataLoader`` of such pairs (read once, then fixed).
+            ``Dataset`` or ``DataLoader`` of such pairs (read once, then fixed). Inputs may be a tuple of tensors, for
+            ``model(*inputs)``, or a dictionary, for ``model(**inputs)``; so may a batch, with its targets in it under
+            "labels", "label", "targets", "target" or "y".
         loss_fn: ``loss_fn(outputs, targets)``: the mean over the batch as a 0-d tensor, or one loss per example (B,).
+            One of torch's gets ``outputs.logits`` where the model gives an object that has them, as transformers do.
         batch_size: Examples per forward pass. It changes the result in the last bits only. Default 256 on a CPU (from
             256 on, bigger batches only miss the cache) and 2048 elsewhere.
         device: Where to compute; the model's own device by default.
@@ -90,36 +94,19 @@ class Objective:
         self.dtype = first.dtype
         self._moving = frozenset(self.layout.names)
         with torch.inference_mode(False), torch.no_grad(), preserved_rng():
-            fixed = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
+            self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
             self._flat, self._replica = self._make_replica(model)
-            self._data: FixedData = replace(fixed, copies=check_mean(self._replica, loss_fn, fixed))
-        self.batch_size = fixed.batch_size
+            if holds_logits(self._replica, map_inputs(Tensor.clone, self.select(torch.arange(1))[0]), loss_fn):
+                self._logits = True
+                self._flat, self._replica = self._make_replica(model)
+            self._data = replace(self._data, copies=check_mean(self._replica, loss_fn, self._data))
+        self.batch_size = self._data.batch_size
 
     def __repr__(self) -> str:
         """One line: which model, its size, the data, and where it is computed."""
         dtype = str(self.dtype).removeprefix("torch.")
         what = f"{type(self.model).__name__}, P = {self.size}, {self.examples} examples of {self._data.name}"
         return f"Objective({what}, {self.loss_name}, {dtype}, {self.device})"
-
-    @torch.inference_mode(False)
-    def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
-        try:
-            with preserved_rng():
-                replica = copy.deepcopy(model)
-        except Exception as error:
-            raise ModelError(
-                f"{type(model).__name__} cannot be copied.",
-                got=f"{type(error).__name__}: {error}",
-                fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
-            ) from error
-        replica.to(self.device).eval()
-        for parameter in replica.parameters():
-            parameter.grad = None
-        flat = self.layout.flatten(replica).to(self.dtype)
-        for parameter, view in zip(self.layout.parameters_of(replica), self.layout.named(flat).values(), strict=True):
-            parameter.data = view
-        replica.requires_grad_(False)
-        return flat, replica
 
     @property
     def size(self) -> int:
@@ -146,49 +133,13 @@ class Objective:
         """What the loss function calls itself, for example "cross_entropy"."""
         return loss_name(self.loss_fn)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self) -> Iterator[tuple[Any, Tensor]]:
         """Yield the data batch by batch: inputs (B, ...) and targets (B, ...), always the same, in the same order."""
         return self._data.batches()
 
-    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, index: Tensor) -> tuple[Any, Tensor]:
         """Return copies of some examples: inputs (B, ...) and targets (B, ...) for an index (B,) on its device."""
         return self._data.select(index)
-
-    def weights(self) -> Tensor:
-        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
-        return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
-
-    def snapshot(self) -> Objective:
-        """Return the same objective of a copy of the model as it is now: what happens to the model passes it by."""
-        twin = copy.copy(self)
-        _, twin.model = self._make_replica(self.model)
-        twin._flat, twin._replica = self._make_replica(twin.model)
-        return twin
-
-    def replica(self) -> tuple[Tensor, nn.Module]:
-        """Return a replica of the model in evaluation mode, and its weights that move: writing to (P,) moves it."""
-        return self._make_replica(self.model)
-
-    def twin(self) -> Objective:
-        """Return the same objective with a replica of its own, so that two threads can evaluate at once."""
-        other = copy.copy(self)
-        other._flat, other._replica = self.replica()
-        return other
-
-    def refresh(self) -> None:
-        """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
-        with torch.no_grad():
-            mine = dict(self._replica.named_parameters())
-            for name, parameter in self.model.named_parameters():
-                if name not in self._moving:
-                    mine[name].data.copy_(parameter.detach())
-            for own, theirs in zip(self._replica.buffers(), self.model.buffers(), strict=True):
-                own.copy_(theirs)
-
-    def _load(self, weights: Tensor | None) -> None:
-        """Bring the replica to a point: the given or the model's present weights, and the model's present buffers."""
-        self.refresh()
-        self._flat.copy_(self.weights() if weights is None else weights)
 
     def evaluate(self, weights: Tensor | None = None) -> Evaluation:
         """Compute the mean loss and the accuracy at a point.
@@ -237,9 +188,7 @@ class Objective:
             self._flat.copy_(weights)
             return self.means(self._replica, self.batches())
 
-    def means(
-        self, forward: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
+    def means(self, forward: Callable[[Any], Any], batches: Iterable[tuple[Any, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return mean loss and accuracy of something that maps inputs to outputs; see :func:`mean_scores`."""
         return mean_scores(forward, batches, self.batch_sum, self.device)
 

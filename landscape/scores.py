@@ -29,8 +29,8 @@ class Evaluation:
 
 
 def mean_scores(
-    forward: Callable[[Tensor], Any],
-    batches: Iterable[tuple[Tensor, Tensor]],
+    forward: Callable[[Any], Any],
+    batches: Iterable[tuple[Any, Tensor]],
     batch_sum: Callable[[Any, Tensor], Tensor],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorte
 
 LAYERS = (
     ("errors",),
-    ("config", "storage", "seeding", "progress", "description"),
+    ("config", "storage", "seeding", "progress", "description", "inputs"),
     ("parameters", "models", "datasets"),
     (
         "objective",
@@ -27,6 +27,7 @@ LAYERS = (
         "loss_function",
         "optim",
         "regularizers",
+        "replica",
         "scores",
     ),
     ("training", "surface", "curvature", "sharpness", "robustness"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from landscape.inputs import named_tensors
 from landscape.objective import Objective
 
 _CPU_LIMIT = 4 * 2**30
@@ -76,7 +77,8 @@ class GradientGraphs:
             return tensor
 
         known = {self.flat.untyped_storage().data_ptr()}
-        known |= {tensor.untyped_storage().data_ptr() for tensor in next(self.objective.batches())}
+        inputs, targets = next(self.objective.batches())
+        known |= {tensor.untyped_storage().data_ptr() for tensor in (*named_tensors(inputs).values(), targets)}
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             _ = next(self._build())
             return sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in known)

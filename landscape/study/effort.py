@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from landscape.config import require
 from landscape.objective import Objective
 
@@ -94,7 +96,7 @@ def _gradient_flops(objective: Objective) -> float:
     """Count the floating-point operations of a gradient, per example."""
     from torch.utils.flop_counter import FlopCounterMode  # loads triton, which an import of this package must not
 
-    inputs, targets = (part[:_COUNTED] for part in next(objective.batches()))
+    inputs, targets = objective.select(torch.arange(min(_COUNTED, objective.examples), device=objective.device))
     sample = Objective(objective.model, (inputs, targets), objective.loss_fn, device=objective.device)
     try:
         with FlopCounterMode(display=False) as counter:

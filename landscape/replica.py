@@ -1,0 +1,103 @@
+"""A private replica of a model, whose weights are views of one vector: what moves instead of the model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import ModelError
+from landscape.fixed_data import FixedData
+from landscape.inputs import adapt
+from landscape.parameters import Layout
+from landscape.seeding import preserved_rng
+
+
+class Replicated:
+    """What an objective knows of its model, and the replica that it computes with.
+
+    Copies and what another process is sent have a replica of their own.
+    """
+
+    model: nn.Module
+    layout: Layout
+    device: torch.device
+    dtype: torch.dtype
+    _data: FixedData
+    _moving: frozenset[str]
+    _flat: Tensor
+    _replica: nn.Module
+    _logits: bool = False
+
+    @torch.inference_mode(False)
+    def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
+        try:
+            with preserved_rng():
+                replica = copy.deepcopy(model)
+        except Exception as error:
+            raise ModelError(
+                f"{type(model).__name__} cannot be copied.",
+                got=f"{type(error).__name__}: {error}",
+                fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
+            ) from error
+        replica.to(self.device).eval()
+        for parameter in replica.parameters():
+            parameter.grad = None
+        flat = self.layout.flatten(replica).to(self.dtype)
+        for parameter, view in zip(self.layout.parameters_of(replica), self.layout.named(flat).values(), strict=True):
+            parameter.data = view
+        replica.requires_grad_(False)
+        adapt(replica, self._data.inputs, logits=self._logits)
+        return flat, replica
+
+    def weights(self) -> Tensor:
+        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
+        return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
+
+    def snapshot(self) -> Self:
+        """Return the same objective of a copy of the model as it is now: what happens to the model passes it by."""
+        twin = self._copied()
+        _, twin.model = self._make_replica(self.model)
+        twin._flat, twin._replica = self._make_replica(twin.model)
+        return twin
+
+    def replica(self) -> tuple[Tensor, nn.Module]:
+        """Return a replica of the model in evaluation mode, and its weights that move: writing to (P,) moves it."""
+        return self._make_replica(self.model)
+
+    def twin(self) -> Self:
+        """Return the same objective with a replica of its own, so that two threads can evaluate at once."""
+        other = self._copied()
+        other._flat, other._replica = self.replica()
+        return other
+
+    def refresh(self) -> None:
+        """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
+        with torch.no_grad():
+            mine = dict(self._replica.named_parameters())
+            for name, parameter in self.model.named_parameters():
+                if name not in self._moving:
+                    mine[name].data.copy_(parameter.detach())
+            for own, theirs in zip(self._replica.buffers(), self.model.buffers(), strict=True):
+                own.copy_(theirs)
+
+    def _load(self, weights: Tensor | None) -> None:
+        """Bring the replica to a point: the given or the model's present weights, and the model's present buffers."""
+        self.refresh()
+        self._flat.copy_(self.weights() if weights is None else weights)
+
+    def _copied(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the replica, whose views would come apart on the way."""
+        return {name: value for name, value in vars(self).items() if name not in ("_flat", "_replica")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it, and make a replica of the model."""
+        vars(self).update(state)
+        self._flat, self._replica = self._make_replica(self.model)
