@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.progress import Progress
 from landscape.surface.engines import Engine, Points
+from landscape.surface.remote import Remote
 from landscape.surface.results import DONE, MISSING, NON_FINITE
 from landscape.surface.store import PointStore
-
-_PATIENCE = 0.1  # seconds between looks at Ctrl-C
-Block = tuple[list[int], Tensor, Tensor]
-Done = queue.SimpleQueue[Block | BaseException]
+from landscape.surface.threads import Block, Done, in_threads, left
 
 
 @dataclass
@@ -74,7 +70,15 @@ class Collector:
         loss, accuracy = objective.evaluate_tensors()
         self._pending.append((indices, loss.expand(len(indices)), accuracy.expand(len(indices))))
 
-    def run(self, engine: Engine, coordinates: Points, order: Sequence[int], *, workers: int) -> None:
+    def run(
+        self,
+        engine: Engine,
+        coordinates: Points,
+        order: Sequence[int],
+        *,
+        workers: int,
+        remote: Remote | None = None,
+    ) -> None:
         """Evaluate points in order. What is finished is kept, also after an exception or Ctrl-C.
 
         Args:
@@ -82,12 +86,16 @@ class Collector:
             coordinates: Of all points.
             order: Which points, and which first.
             workers: How many at a time, each in a thread of one core; 0 is this thread with all of torch's.
+            remote: Who evaluates them instead, elsewhere.
         """
         blocks = [list(order[k : k + engine.block]) for k in range(0, len(order), engine.block)]
         done: Done = queue.SimpleQueue()
-        found = (
-            _in_threads(engine, coordinates, blocks, workers, done) if workers else _here(engine, coordinates, blocks)
-        )
+        if remote is not None:
+            found = remote.evaluate(coordinates, blocks, done)
+        elif workers:
+            found = in_threads(engine, coordinates, blocks, workers, done)
+        else:
+            found = _here(engine, coordinates, blocks)
         try:
             for block in found:
                 self._pending.append(block)
@@ -98,7 +106,7 @@ class Collector:
                     self._last = time.monotonic()
         finally:
             found.close()
-            self._pending += _left(done)
+            self._pending += left(done)
             self._flush()
 
     def _flush(self) -> None:
@@ -117,62 +125,3 @@ class Collector:
 def _here(engine: Engine, coordinates: Points, blocks: list[list[int]]) -> Generator[Block, None, None]:
     for block in blocks:
         yield block, *engine.evaluate([coordinates[k] for k in block])
-
-
-def _in_threads(
-    engine: Engine, coordinates: Points, blocks: list[list[int]], workers: int, done: Done
-) -> Generator[Block, None, None]:
-    """Evaluate blocks in threads with an engine and one core each, and yield them as they are finished."""
-    waiting: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-    for block in blocks:
-        waiting.put(block)
-    stop = threading.Event()
-
-    casting = {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")}
-
-    def work(own: Engine) -> None:
-        torch.set_num_threads(1)  # of this thread
-        for kind, (enabled, dtype) in casting.items():  # what the caller set for its own thread holds here as well
-            torch.set_autocast_enabled(kind, enabled)
-            torch.set_autocast_dtype(kind, dtype)
-        try:
-            while not stop.is_set():
-                block = waiting.get_nowait()
-                done.put((block, *own.evaluate([coordinates[k] for k in block])))
-        except queue.Empty:
-            pass
-        except BaseException as error:
-            done.put(error)
-
-    before = torch.get_num_threads()
-    engines = [engine, *(engine.twin() for _ in range(min(workers, len(blocks)) - 1))]
-    threads = [threading.Thread(target=work, args=(own,), daemon=True) for own in engines]
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in blocks:
-            yield _next(done)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        torch.set_num_threads(before)
-
-
-def _left(done: Done) -> Iterator[Block]:
-    """What was finished after somebody stopped listening."""
-    while not done.empty():
-        found = done.get()
-        if not isinstance(found, BaseException):
-            yield found
-
-
-def _next(done: Done) -> Block:
-    while True:
-        try:
-            found = done.get(timeout=_PATIENCE)  # a wait without a limit would not see Ctrl-C
-        except queue.Empty:
-            continue
-        if isinstance(found, BaseException):
-            raise found
-        return found

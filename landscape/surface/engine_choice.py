@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
-from landscape.surface.engines import ENGINES, Engine, Points, build_engine
+from landscape.surface.engines import ENGINES, Engine, FoldedEngine, Points, build_engine
+from landscape.surface.threads import one_thread
 
 AGREEMENT = 1e-5
 """Relative difference of two engines' losses up to which they agree."""
-_WORTH = 24  # points from which measuring pays
+_WORTH = 64  # points from which measuring pays: it takes four of each engine
 _QUICK = 0.02  # seconds a plain point may take for many at once to be tried
 
 
@@ -92,19 +93,6 @@ def _checked(name: str, objective: Objective, vectors: Sequence[Tensor], probe: 
     return engine
 
 
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """Compute with one thread inside, as workers do; nothing where it is not the CPU that computes."""
-    before = torch.get_num_threads()
-    try:
-        if device.type == "cpu":
-            torch.set_num_threads(1)
-        yield
-    finally:
-        if device.type == "cpu":
-            torch.set_num_threads(before)
-
-
 def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, points: int) -> Choice:
     plain = build_engine("plain", objective, vectors)
     if points < _WORTH or not objective.fixed_statistics:
@@ -117,9 +105,13 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
             continue
         if name == "stacked" and (best > _QUICK or points < 2 * ENGINES[name].block):
             continue
+        if name == "folded256" and ("folded" in found.refused or not _larger(objective)):
+            continue
         try:
-            engine = build_engine(name, objective, vectors)
-            values, seconds = _measured(engine, probe)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # such as torch's, that it goes through the points one by one
+                engine = build_engine(name, objective, vectors)
+                values, seconds = _measured(engine, probe)
         except Exception as error:  # whatever a rewritten model raises: the plain one is there
             found.refused[name] = first_line(error)
             continue
@@ -132,11 +124,17 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
     return found
 
 
-def _measured(engine: Engine, probe: Points, *, turns: int = 3) -> tuple[list[Tensor], float]:
+def _larger(objective: Objective) -> bool:
+    """Whether larger batches are others: not for little data, nor where batches are the objective's own."""
+    most = min(objective.batch_size, objective.examples)
+    return objective.device.type == "cpu" and most > FoldedEngine.examples
+
+
+def _measured(engine: Engine, probe: Points, *, turns: int = 2) -> tuple[list[Tensor], float]:
     """Return the losses of the probe, and again in another order, and the seconds of one point at its best."""
     block = [probe[k % len(probe)] for k in range(max(len(probe), engine.block))]
     losses, best = [], float("inf")
-    for turn in (block, block[::-1], block)[:turns]:
+    for turn in (block, block[::-1])[:turns]:
         begun = time.perf_counter()
         loss, _ = engine.evaluate(turn)
         values = loss.cpu()  # waits for the device

@@ -15,7 +15,6 @@ from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 
 Points = Sequence[Sequence[float]]
-_FOLDED_BATCH = 64  # images whose activations stay in the cache
 _STACKED = 64  # points at once
 
 
@@ -56,6 +55,13 @@ class _Moves:
             if coordinate != 0.0:
                 point.add_(vector, alpha=coordinate)
 
+    def all_to(self, rows: Tensor, points: Points) -> None:
+        """Write the weights of K points into K rows, (K, P)."""
+        columns = torch.tensor(points, dtype=rows.dtype).to(rows.device).unbind(1)
+        rows.copy_(self.center.expand_as(rows))
+        for column, vector in zip(columns, self.vectors, strict=True):
+            rows.addcmul_(column.unsqueeze(1), vector)
+
 
 class PlainEngine:
     """One point at a time: a copy, two vector operations and a forward pass.
@@ -90,7 +96,7 @@ class PlainEngine:
 
 
 class FoldedEngine:
-    """One point at a time, with normalization folded into the convolutions, in batches that stay in the cache.
+    """One point at a time, with normalization folded into the convolutions, in batches of 64 that stay in the cache.
 
     Args:
         objective: What is evaluated.
@@ -101,7 +107,7 @@ class FoldedEngine:
         ModelError: The model's forward cannot be rewritten, or holds nothing to fold.
     """
 
-    name, block = "folded", 1
+    name, block, examples = "folded", 1, 64
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         if objective.writes_inputs:
@@ -112,7 +118,7 @@ class FoldedEngine:
         if self._fused and not self._runs():  # a model that views its images as contiguous ones
             self._fused = False
             self._flat, self._model = self._build()
-        size = min(objective.batch_size, _FOLDED_BATCH) if objective.device.type == "cpu" else objective.batch_size
+        size = min(objective.batch_size, self.examples) if objective.device.type == "cpu" else objective.batch_size
         self._batches: list[tuple[Tensor, Tensor]] = []
         for inputs, targets in objective.batches():
             self._batches += zip(self._laid_out(inputs).split(size), targets.split(size), strict=True)
@@ -136,7 +142,7 @@ class FoldedEngine:
 
     def twin(self) -> FoldedEngine:
         """Return the same engine with buffers of its own; the data is shared."""
-        other = object.__new__(FoldedEngine)
+        other = object.__new__(type(self))
         other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
         other._fused = self._fused
         other._flat, other._model = other._build()
@@ -152,6 +158,12 @@ class FoldedEngine:
                 found.append(self.objective.means(self._model, self._batches))
         loss, accuracy = zip(*found, strict=True)
         return torch.stack(loss), torch.stack(accuracy)
+
+
+class LargeFoldedEngine(FoldedEngine):
+    """The same in batches of 256, for networks whose activations are small."""
+
+    name, examples = "folded256", 256
 
 
 class StackedEngine:
@@ -182,8 +194,7 @@ class StackedEngine:
         loss = torch.zeros(self.block, dtype=torch.float64, device=self.objective.device)
         right, labels = torch.zeros_like(loss), 0
         with torch.no_grad():
-            for k in range(self.block):
-                self._moves.to(self._points[k], points[min(k, len(points) - 1)])
+            self._moves.all_to(self._points, [*points, *[points[-1]] * (self.block - len(points))])
             for inputs, targets in self.objective.batches():
                 sums, hits = vmap(self._one, in_dims=(0, None, None))(self._points, inputs, targets)
                 loss += sums
@@ -206,6 +217,7 @@ class StackedEngine:
 ENGINES: dict[str, type[PlainEngine] | type[FoldedEngine] | type[StackedEngine]] = {
     "plain": PlainEngine,
     "folded": FoldedEngine,
+    "folded256": LargeFoldedEngine,
     "stacked": StackedEngine,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from landscape.surface.directions import Direction
 from landscape.surface.engine_choice import Choice, choose_engine
 from landscape.surface.engines import ENGINES
 from landscape.surface.planes import Plane
+from landscape.surface.remote import Remote
 from landscape.surface.results import Line, Surface
 from landscape.surface.store import Center, PointStore, stored_engine
 
@@ -42,6 +44,7 @@ def evaluate_line(
     points: int = 51,
     engine: str = "auto",
     workers: int | str = "auto",
+    executor: Executor | None = None,
     order: str = "coarse-to-fine",
     store: Store = None,
     batch_norm: str = "running",
@@ -60,6 +63,7 @@ def evaluate_line(
             middle.
         engine: See :func:`evaluate_surface`.
         workers: See there.
+        executor: See there.
         order: See there.
         store: See there.
         batch_norm: See there. From one model to another use "recompute".
@@ -92,7 +96,7 @@ def evaluate_line(
         raise _not_a("direction", "random_direction(objective) or direction_between(a, b)", direction)
     objective = with_batch_norm(objective, batch_norm, statistics_from)
     task = _Task(Line, objective, (direction,), {"alphas": alphas}, engine, workers, order)
-    task.kept = {"direction": direction}
+    task.executor, task.kept = executor, {"direction": direction}
     return task.run(store, on_update, progress)
 
 
@@ -104,6 +108,7 @@ def evaluate_surface(
     points: int | tuple[int, int] = (51, 51),
     engine: str = "auto",
     workers: int | str = "auto",
+    executor: Executor | None = None,
     order: str = "coarse-to-fine",
     store: Store = None,
     batch_norm: str = "running",
@@ -127,11 +132,14 @@ def evaluate_surface(
         points: (A, B), or one number for both. Default (51, 51): as in Li et al.'s figures. Odd numbers have the model
             itself in the middle.
         engine: "plain": a forward pass for each point. "folded": batch normalization taken into the convolutions, fused
-            with what follows. "stacked": many points in one pass, for tiny networks. "auto" measures them on two points
-            and takes the fastest that agrees with "plain" to 1e-5; ``provenance`` says which, and what was measured.
-            The center is always the plain one's.
+            with what follows, in batches of 64; "folded256": of 256. "stacked": many points in one pass, for tiny
+            networks. "auto" measures them on two points and takes the fastest that agrees with "plain" to 1e-5;
+            ``provenance`` says which, and what was measured. The center is always the plain one's.
         workers: How many points at a time on a CPU, each in a thread that uses one core. "auto": as many as torch has
             threads. The result is the same.
+        executor: Evaluates the points elsewhere: a ``concurrent.futures.ProcessPoolExecutor``, or for many machines
+            that of Dask (``client.get_executor()``) or mpi4py. The objective is sent to it, so model and loss must be
+            importable there. On the same kind of processor the result is the same.
         order: "coarse-to-fine" shows the whole plane coarsely at first; "rows" goes through it. The result is the same.
         store: A folder. Finished points are kept there, and a later call with the same objective, plane and grid
             computes only what is missing; the result is the same, bit for bit.
@@ -171,7 +179,7 @@ def evaluate_surface(
         raise _not_a("plane", "Plane(direction1, direction2) or random_plane(objective)", plane)
     objective = with_batch_norm(at_origin(objective, plane), batch_norm, statistics_from)
     task = _Task(Surface, objective, plane.directions, axes, engine, workers, order)
-    task.kept = {"plane": plane}
+    task.executor, task.kept = executor, {"plane": plane}
     task.provenance["plane"] = plane.record()
     return task.run(store, on_update, progress)
 
@@ -224,6 +232,7 @@ class _Task:
         self.field = Field(len(self.order))
         self.records = tuple(direction.record() for direction in directions)
         self.kept: dict[str, Any] = {}  # what the result holds of its directions
+        self.executor: Executor | None = None
         self.start = time.perf_counter()
         self.provenance = {**objective.provenance(), "order": order, "points_resumed": 0}
         self.coordinates = np.stack([axis.reshape(-1) for axis in np.meshgrid(*axes.values(), indexing="ij")], axis=1)
@@ -270,6 +279,11 @@ class _Task:
         wanted = torch.get_num_threads() if self.workers == "auto" else int(self.workers)
         return min(wanted, -(-max(1, len(self.order)) // block))
 
+    def _remote(self, engine: str) -> Remote | None:
+        if self.executor is None:
+            return None
+        return Remote(self.executor, engine, self.objective, [direction.vector for direction in self.directions])
+
     def _evaluate(
         self, choice: Choice, points: PointStore | None, on_update: Callable[[Any], None] | None, progress: bool
     ) -> None:
@@ -281,7 +295,8 @@ class _Task:
             rest = [index for index in todo if self.coordinates[index].any()]
             if len(rest) < len(todo):  # the center is what the objective says, by whatever engine
                 collector.enter([index for index in todo if not self.coordinates[index].any()], self.objective)
-            collector.run(engine, self.coordinates.tolist(), rest, workers=self._workers(engine.block))
+            workers = self._workers(engine.block)
+            collector.run(engine, self.coordinates.tolist(), rest, workers=workers, remote=self._remote(engine.name))
 
     def _result(self) -> Any:
         seconds = round(time.perf_counter() - self.start, 3)

@@ -1,0 +1,120 @@
+"""Points evaluated by processes of the caller's: the same bits, and clear words where it cannot work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from landscape import Objective
+from landscape.errors import ModelError
+from landscape.seeding import generator, seeded
+from landscape.surface import Surface, evaluate_line, evaluate_surface, random_direction, random_plane
+
+
+def conv() -> Objective:
+    with seeded(0, "tests", "executor"):
+        model = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)
+        )  # fmt: skip
+        inputs = torch.randn(40, 1, 8, 8, generator=generator(1, "tests"))
+        model(inputs)
+    return Objective(model, (inputs, torch.arange(40) % 3), batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as found:
+        yield found
+
+
+def surface(objective: Objective, **options: object) -> Surface:
+    settings = {"points": 5, "engine": "plain", "progress": False} | options
+    return evaluate_surface(objective, random_plane(objective), **settings)
+
+
+def bits(found) -> tuple[bytes, ...]:
+    return found.loss.tobytes(), found.accuracy.tobytes(), found.status.tobytes()
+
+
+@pytest.mark.parametrize("engine", ["plain", "folded", "stacked"])
+def test_other_processes_give_the_same_bits(pool, engine: str) -> None:
+    objective = conv()
+    assert bits(surface(objective, engine=engine, executor=pool)) == bits(surface(objective, engine=engine, workers=1))
+
+
+def test_lines_and_recomputed_statistics_too(pool) -> None:
+    objective = conv()
+    direction = random_direction(objective, seed=0)
+    settings = {"points": 7, "engine": "plain", "batch_norm": "recompute", "progress": False}
+    found = evaluate_line(objective, direction, executor=pool, **settings)
+    assert bits(found) == bits(evaluate_line(objective, direction, workers=1, **settings))
+
+
+def test_what_the_caller_casts_is_cast_there(pool) -> None:
+    objective = conv()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, here = surface(objective, executor=pool), surface(objective, workers=1)
+    assert bits(found) == bits(here) and bits(found) != bits(surface(objective, workers=1))
+
+
+def test_threads_of_an_executor_do_not_share_a_replica() -> None:
+    objective = conv()
+    with ThreadPoolExecutor(3) as executor:
+        found = [surface(objective, executor=executor, points=11) for _ in range(3)]
+    assert {bits(each) for each in found} == {bits(surface(objective, workers=1, points=11))}
+
+
+class Once(ThreadPoolExecutor):
+    """Ends after some tasks, as a cluster does."""
+
+    left = 2
+
+    def submit(self, *args, **kwargs) -> Future:
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("no more workers")
+        task = super().submit(*args, **kwargs)
+        task.result()
+        return task
+
+
+def test_what_was_finished_is_in_the_store(tmp_path: Path) -> None:
+    objective = conv()
+    whole = bits(surface(objective, workers=1))
+    with Once(1) as executor, pytest.raises(RuntimeError, match="no more workers"):
+        surface(objective, executor=executor, store=tmp_path)
+    with ThreadPoolExecutor(1) as executor:
+        again = surface(objective, executor=executor, store=tmp_path)
+    assert bits(again) == whole and again.provenance["points_resumed"] == 2 * 6 + 1  # two tasks of six, and the center
+
+
+def failing(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if multiprocessing.parent_process() is not None:
+        raise ValueError("a loss that fails elsewhere")
+    return torch.nn.functional.cross_entropy(outputs, targets)
+
+
+def test_errors_come_back_and_what_cannot_be_sent_is_said(pool) -> None:
+    objective = conv()
+    batches = list(objective.batches())
+    data = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    with pytest.raises(ValueError, match="fails elsewhere"):
+        surface(Objective(objective.model, data, failing), executor=pool)
+    with pytest.raises(ModelError, match="cannot send.*top level"):
+        surface(Objective(objective.model, data, lambda x, y: nn.functional.cross_entropy(x, y)), executor=pool)
+
+
+def test_a_sent_objective_has_a_replica_of_its_own() -> None:
+    objective = conv()
+    again = pickle.loads(pickle.dumps(objective))
+    weights = objective.weights() + 0.1
+    assert again.evaluate(weights) == objective.evaluate(weights) != objective.evaluate()
+    assert again.provenance() == objective.provenance()
+    assert np.isfinite(again.evaluate().loss)
