@@ -53,7 +53,7 @@ lint: $(READY_DEV) ## Check style (ruff) and types (pyright)
 	$(PYTHON) -m pyright
 
 bench: $(READY_BENCH) ## Measure speed side by side with other packages, in .bench-venv
-	$(BENCH_PYTHON) -m benchmarks
+	env -u OMP_WAIT_POLICY $(BENCH_PYTHON) -m benchmarks
 
 gpu: $(READY_DEV) ## Run the tests and benchmarks that need a CUDA device
 	@if $(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
