@@ -23,7 +23,7 @@ class ReductionWarning(UserWarning):
     """A loss is not a mean over examples; its value is right only while all data is in one batch."""
 
 
-def sum_over_batch(loss: Tensor, targets: Tensor) -> Tensor:
+def sum_over_batch(loss: Tensor, targets: Tensor, *, what: str = "loss") -> Tensor:
     """Return the sum of a batch's losses: of a 0-d mean times B, or of one loss per example (B,).
 
     Raises:
@@ -34,10 +34,10 @@ def sum_over_batch(loss: Tensor, targets: Tensor) -> Tensor:
     if loss.shape == targets.shape[:1]:
         return loss.sum()
     raise ConfigError(
-        "The loss has a shape that says nothing of examples.",
+        f"The {what} has a shape that says nothing of examples.",
         expected=f"a 0-d tensor, the mean over the batch, or one loss per example, shape ({len(targets)},)",
         got=f"shape {tuple(loss.shape)}",
-        fix="Take the mean: lambda outputs, targets: loss(outputs, targets).mean().",
+        fix=f"Take the mean: lambda outputs, targets: {what}(outputs, targets).mean().",
     )
 
 

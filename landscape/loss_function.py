@@ -51,6 +51,22 @@ def check_loss(loss_fn: Any) -> LossFunction:
     return cast(LossFunction, loss_fn)
 
 
+def check_metric(metric: Any) -> LossFunction | None:
+    """Refuse what cannot be evaluated beside the loss; None is the accuracy.
+
+    Raises:
+        ConfigError: It cannot be called.
+    """
+    if metric is None or callable(metric):
+        return metric
+    raise ConfigError(
+        "The metric is no function.",
+        expected="metric(outputs, targets), one value per example (B,) or their mean; or None for the accuracy",
+        got=repr(metric),
+        fix="Pass the function itself.",
+    )
+
+
 def loss_name(loss_fn: LossFunction) -> str:
     """Return what a loss calls itself: its own name, or its class's.
 

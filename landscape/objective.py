@@ -19,7 +19,7 @@ from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
 from landscape.inputs import holds_logits, map_inputs
 from landscape.loss_checks import check_deterministic, check_mean, sum_over_batch
-from landscape.loss_function import LossFunction, check_loss, loss_name
+from landscape.loss_function import LossFunction, check_loss, check_metric, loss_name
 from landscape.parameters import Layout, unwrapped
 from landscape.replica import Replicated
 from landscape.scores import Evaluation, mean_scores
@@ -45,6 +45,8 @@ class Objective(Replicated):
             "labels", "label", "targets", "target" or "y".
         loss_fn: ``loss_fn(outputs, targets)``: the mean over the batch as a 0-d tensor, or one loss per example (B,).
             One of torch's gets ``outputs.logits`` where the model gives an object that has them, as transformers do.
+        metric: ``metric(outputs, targets)``, one value per example (B,) or their mean, reported beside the loss, as
+            ``accuracy``, instead of the fraction of right predictions.
         batch_size: Examples per forward pass. It changes the result in the last bits only. Default 256 on a CPU (from
             256 on, bigger batches only miss the cache) and 2048 elsewhere.
         device: Where to compute; the model's own device by default.
@@ -74,6 +76,7 @@ class Objective(Replicated):
         data: Any,
         loss_fn: LossFunction = F.cross_entropy,
         *,
+        metric: LossFunction | None = None,
         batch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -88,7 +91,7 @@ class Objective(Replicated):
             )
         self.model = model = unwrapped(model)
         self.layout = Layout.of(model)
-        self.loss_fn = check_loss(loss_fn)
+        self.loss_fn, self.metric = check_loss(loss_fn), check_metric(metric)
         first = self.layout.parameters_of(model)[0]
         self.device = torch.device(device) if device is not None else first.device
         self.dtype = first.dtype
@@ -190,7 +193,7 @@ class Objective(Replicated):
 
     def means(self, forward: Callable[[Any], Any], batches: Iterable[tuple[Any, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return mean loss and accuracy of something that maps inputs to outputs; see :func:`mean_scores`."""
-        return mean_scores(forward, batches, self.batch_sum, self.device)
+        return mean_scores(forward, batches, self.batch_sum, self.device, self.metric)
 
     def batch_sum(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the sum of the loss over a batch, 0-d."""
@@ -317,7 +320,10 @@ class Objective(Replicated):
 
     def provenance(self) -> dict[str, Any]:
         """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
+        own = self.metric
+        metric = {} if own is None else {"metric": loss_name(own), "metric_sha256": checksum_callable(own)}
         return {
+            **metric,
             "model": type(self.model).__name__,
             "model_sha256": checksum_structure(self.model),
             "parameters": self.size,

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.loss_checks import is_classification
+from landscape.loss_checks import is_classification, sum_over_batch
+from landscape.loss_function import LossFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Evaluation:
     Attributes:
         loss: Mean loss over all examples, in the loss's unit (nats for cross-entropy); NaN and infinity as they are.
         accuracy: Fraction of right predictions in [0, 1]; NaN unless outputs are (N, K) with K of at least 2
-            and targets are whole numbers (N,).
+            and targets are whole numbers (N,). Or the mean of the metric that the objective was given instead.
         examples: How many examples the means are over.
     """
 
@@ -28,11 +29,21 @@ class Evaluation:
     examples: int
 
 
+def score_sum(outputs: Any, targets: Tensor, metric: LossFunction | None) -> tuple[Tensor | float, int]:
+    """Return the sum of a batch's scores and how many there are: right predictions, or the values of a metric."""
+    if metric is not None:
+        return sum_over_batch(metric(outputs, targets).double(), targets, what="metric"), len(targets)
+    if is_classification(outputs, targets):
+        return (outputs.argmax(1) == targets).sum().double(), targets.numel()
+    return 0.0, 0
+
+
 def mean_scores(
     forward: Callable[[Any], Any],
     batches: Iterable[tuple[Any, Tensor]],
     batch_sum: Callable[[Any, Tensor], Tensor],
     device: torch.device,
+    metric: LossFunction | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute mean loss and accuracy, weighted by examples, summed in float64.
 
@@ -41,6 +52,7 @@ def mean_scores(
         batches: Inputs and targets: all of the data, in any partition.
         batch_sum: Outputs and targets to the sum of the loss over the batch.
         device: Where to sum.
+        metric: What is averaged beside the loss; the accuracy by default.
 
     Returns:
         0-d float64 tensors on the device; the accuracy is NaN where it has no meaning.
@@ -57,8 +69,8 @@ def mean_scores(
         outputs = forward(inputs)
         total += batch_sum(outputs, targets).double()
         examples += len(targets)
-        if is_classification(outputs, targets):
-            right += (outputs.argmax(1) == targets).sum()
-            labels += targets.numel()
+        score, counted = score_sum(outputs, targets, metric)
+        right += score
+        labels += counted
     accuracy = right / labels if labels else torch.full_like(right, float("nan"))
     return total / examples, accuracy

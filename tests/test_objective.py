@@ -217,3 +217,37 @@ def test_provenance_names_weights_and_data():
     assert a.provenance()["data_sha256"] != b.provenance()["data_sha256"]
     assert a.provenance()["weights_sha256"] == b.provenance()["weights_sha256"]
     assert a.provenance()["parameters"] == a.size
+
+
+# ---------------------------------------------------------------------------------------- a metric beside the loss
+
+
+def margin(outputs, targets):
+    """The score of the right class less the best of the others, per example."""
+    right = outputs.gather(1, targets[:, None]).squeeze(1)
+    return right - outputs.scatter(1, targets[:, None], -torch.inf).amax(1)
+
+
+def mean_margin(outputs, targets):
+    return margin(outputs, targets).mean()
+
+
+@pytest.mark.parametrize("metric", [margin, mean_margin])
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_a_metric_of_ones_own_is_averaged_over_examples(metric, batch_size):
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets), metric=metric, batch_size=batch_size)
+    with torch.no_grad():
+        expected = float(margin(model.eval()(inputs), targets).double().mean())
+    assert objective.evaluate().accuracy == pytest.approx(expected, rel=1e-12)
+    assert objective.evaluate().loss == Objective(model, (inputs, targets), batch_size=batch_size).evaluate().loss
+    assert objective.provenance()["metric"] == metric.__name__
+    assert "metric" not in Objective(model, (inputs, targets)).provenance()
+
+
+def test_metrics_that_cannot_be_averaged_are_refused():
+    model, inputs, targets = problem()
+    with pytest.raises(ConfigError, match="metric is no function"):
+        Objective(model, (inputs, targets), metric="f1")
+    with pytest.raises(ConfigError, match="The metric has a shape"):
+        Objective(model, (inputs, targets), metric=lambda outputs, targets: outputs).evaluate()

@@ -64,7 +64,7 @@ def line(
         lines: One line with ``alphas`` (A,), ``loss`` (A,), ``accuracy`` (A,), or label -> line.
         backend: "plotly" or "matplotlib".
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
-        accuracy: Whether to add a panel with the accuracy.
+        accuracy: Whether to add a panel with the accuracy, or the metric that the objective was given instead.
         title: What is seen.
         loss_name: Name and unit of the loss; by default what the results' provenance says.
 
@@ -83,7 +83,10 @@ def line(
         loss_name = loss_label(one.provenance for one in named.values())
     wanted = [("loss", loss_name + (", log scale" if log else ""), 1.0, log)]
     if accuracy:
-        wanted.append(("accuracy", "accuracy (%)", 100.0, False))
+        metrics = {one.provenance.get("metric") for one in named.values()}
+        metric = metrics.pop() if len(metrics) == 1 else "metric"
+        label, factor = ("accuracy (%)", 100.0) if metric is None else (str(metric), 1.0)
+        wanted.append(("accuracy", label, factor, False))
     panels = []
     for attribute, y_label, factor, log_y in wanted:
         series = tuple(

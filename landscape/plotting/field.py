@@ -253,10 +253,11 @@ def _field(name: str, surface: Surface, scale: Scale) -> Field:
 
 def _hover(surface: Surface, missing: np.ndarray) -> np.ndarray:
     loss, accuracy = np.asarray(surface.loss, float), np.asarray(surface.accuracy, float)
-    texts = np.empty(loss.shape, dtype=object)
+    texts, metric = np.empty(loss.shape, dtype=object), surface.provenance.get("metric")
     for index, value in np.ndenumerate(loss):
         share = accuracy[index] if accuracy.shape == loss.shape else math.nan
-        texts[index] = f"loss {value:.4g}" + (f"<br>accuracy {share:.1%}" if math.isfinite(share) else "")
+        score = f"accuracy {share:.1%}" if metric is None else f"{metric} {share:.4g}"
+        texts[index] = f"loss {value:.4g}" + (f"<br>{score}" if math.isfinite(share) else "")
     texts[np.asarray(surface.status) == 3] += "<br>interpolated"
     texts[missing] = "not computed"
     return texts

@@ -11,8 +11,8 @@ from torch.func import functional_call, vmap
 
 from landscape.errors import ModelError
 from landscape.folding import FoldedModel, fused_available
-from landscape.loss_checks import is_classification
 from landscape.objective import Objective
+from landscape.scores import score_sum
 
 Points = Sequence[Sequence[float]]
 _STACKED = 64  # points at once
@@ -207,11 +207,8 @@ class StackedEngine:
         named = self.objective.layout.named(weights)
         outputs = functional_call(self._replica, named, (inputs,))
         total = self.objective.batch_sum(outputs, targets).double()
-        if not is_classification(outputs, targets):
-            self._labels = 0
-            return total, torch.zeros_like(total)
-        self._labels = targets.numel()
-        return total, (outputs.argmax(1) == targets).sum().double()
+        score, self._labels = score_sum(outputs, targets, self.objective.metric)
+        return total, torch.zeros_like(total) + score
 
 
 ENGINES: dict[str, type[PlainEngine] | type[FoldedEngine] | type[StackedEngine]] = {

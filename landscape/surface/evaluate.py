@@ -30,7 +30,7 @@ from landscape.surface.store import Center, PointStore, stored_engine
 
 _DECISIVE = (
     "model", "model_sha256", "layout", "weights_sha256", "fixed_sha256", "data_sha256", "normalization", "examples",
-    "loss", "loss_sha256", "batch_size", "dtype",
+    "loss", "loss_sha256", "metric_sha256", "batch_size", "dtype",
 )  # fmt: skip
 Result = TypeVar("Result", Line, Surface)
 Store = str | os.PathLike[str] | None
@@ -313,7 +313,7 @@ class _Task:
         """Say all that decides the values; devices, threads and versions change the last bits only."""
         return {
             "kind": self.kind.__name__,
-            **{name: self.provenance[name] for name in _DECISIVE},
+            **{name: self.provenance[name] for name in _DECISIVE if name in self.provenance},
             **{name: axis.tolist() for name, axis in self.axes.items()},
             "directions": [record["vector_sha256"] for record in self.records],
             "engine": self.provenance["engine"],

@@ -144,7 +144,10 @@ class PerturbationExplorer(Panel):
         for kind in kinds if kinds is not None else self.kinds:
             found = {label: [self.evaluate(label, kind, float(r)) for r in self.radii] for label in self.objectives}
             loss[kind] = {label: np.array([one.loss for one in many]) for label, many in found.items()}
-            accuracy[kind] = {label: np.array([one.accuracy for one in many]) for label, many in found.items()}
+            accuracy[kind] = {  # which a metric of the user's own is not
+                label: np.array([one.accuracy if self.judges[label].metric is None else np.nan for one in many])
+                for label, many in found.items()
+            }
         index = int(np.argmin(np.abs(self.radii - radius)))
         notes = {kind: note for kind in loss if (note := self._own_terms(kind))}
         return PerturbationView(

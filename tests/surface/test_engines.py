@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from landscape import plotting
 from landscape.errors import ConfigError, MismatchError, ModelError
 from landscape.models import build_model
 from landscape.objective import Objective
@@ -263,3 +264,24 @@ def test_a_store_that_fails_is_given_no_point_twice(tmp_path, monkeypatch):
         surface(make("mlp"), store=tmp_path)
     points = [index for block in calls for index in block]
     assert len(points) == len(set(points))
+
+
+def entropy(outputs, targets):
+    return -(outputs.softmax(1) * outputs.log_softmax(1)).sum(1)
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_every_engine_gives_the_metric_of_ones_own(engine, tmp_path):
+    plain = make("conv", torch.float64)
+    batches = [torch.cat(parts) for parts in zip(*plain.batches(), strict=True)]
+    objective = Objective(plain.model, batches, batch_size=32, metric=entropy)
+    found = surface(objective, engine=engine, store=tmp_path)
+    weights, plane = objective.weights(), random_plane(objective, seed=1)
+    for i, j in ((0, 0), (4, 4), (8, 3)):
+        point = weights + found.alphas[i] * plane.direction1.vector + found.betas[j] * plane.direction2.vector
+        outputs = objective.outputs(point)
+        assert found.accuracy[i, j] == pytest.approx(float(entropy(outputs, None).mean()), rel=1e-10)
+    with pytest.raises(MismatchError, match="another metric_sha256|more than this"):
+        surface(plain, engine=engine, store=tmp_path)
+    figure = plotting.contour(found)
+    assert "entropy" in next(trace for trace in figure.data if trace.type == "contour").text[0][0]
