@@ -77,7 +77,7 @@ class Effort:
 
 
 EFFORTS = {
-    "resnet20": Effort(rounds=3, passes=2, steps=2, few=(2, 1), many=(2, 4), warm_up=False),
+    "resnet20": Effort(rounds=3, passes=2, steps=2, few=(2, 1), many=(2, 8), warm_up=False),
     "smallcnn": Effort(rounds=5, passes=20, steps=5, few=(2, 2), many=(2, 20)),
     "mlp": Effort(rounds=7, passes=1000, steps=24, few=(8, 8), many=(64, 64)),
 }

@@ -58,7 +58,7 @@ def check_metric(metric: Any) -> LossFunction | None:
         ConfigError: It cannot be called.
     """
     if metric is None or callable(metric):
-        return metric
+        return cast("LossFunction | None", metric)
     raise ConfigError(
         "The metric is no function.",
         expected="metric(outputs, targets), one value per example (B,) or their mean; or None for the accuracy",

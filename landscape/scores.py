@@ -29,6 +29,25 @@ class Evaluation:
     examples: int
 
 
+def cross_entropy_sum(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the sum of ``F.cross_entropy`` over a batch, several times as fast for many short rows.
+
+    torch goes through softmax row by row. With the classes outside, all rows of many points are one vector operation.
+
+    Args:
+        outputs: (B, K) scores.
+        targets: (B,) classes, 0 to K - 1.
+
+    Example:
+        >>> cross_entropy_sum(torch.zeros(3, 2), torch.tensor([0, 1, 1]))  # 3 log 2
+        tensor(2.0794)
+    """
+    scores = outputs.t().contiguous()
+    peak = scores.amax(0)
+    wrong = (scores - peak).exp().sum(0).log() + peak - scores.gather(0, targets.unsqueeze(0)).squeeze(0)
+    return wrong.sum()
+
+
 def score_sum(outputs: Any, targets: Tensor, metric: LossFunction | None) -> tuple[Tensor | float, int]:
     """Return the sum of a batch's scores and how many there are: right predictions, or the values of a metric."""
     if metric is not None:

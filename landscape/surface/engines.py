@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
 from landscape.errors import ModelError
 from landscape.folding import FoldedModel, fused_available
 from landscape.objective import Objective
-from landscape.scores import score_sum
+from landscape.scores import cross_entropy_sum, score_sum
 
 Points = Sequence[Sequence[float]]
 _STACKED = 64  # points at once
@@ -184,6 +185,9 @@ class StackedEngine:
         self._replica = objective.replica()[1]
         self._points = self._moves.center.repeat(self.block, 1)
         self._labels = 0
+        classes = objective.targets
+        whole = classes.ndim == 1 and not classes.is_floating_point() and bool((classes >= 0).all())
+        self._by_class = whole and objective.loss_fn is F.cross_entropy
 
     def twin(self) -> StackedEngine:
         """Return the same engine with buffers of its own."""
@@ -206,7 +210,8 @@ class StackedEngine:
     def _one(self, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         named = self.objective.layout.named(weights)
         outputs = functional_call(self._replica, named, (inputs,))
-        total = self.objective.batch_sum(outputs, targets).double()
+        by_class = self._by_class and outputs.ndim == 2 and outputs.dtype in (torch.float32, torch.float64)
+        total = (cross_entropy_sum if by_class else self.objective.batch_sum)(outputs, targets).double()
         score, self._labels = score_sum(outputs, targets, self.objective.metric)
         return total, torch.zeros_like(total) + score
 

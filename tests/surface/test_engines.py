@@ -11,6 +11,7 @@ from torch import nn
 
 from landscape import plotting
 from landscape.errors import ConfigError, MismatchError, ModelError
+from landscape.loss_checks import ReductionWarning
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
@@ -285,3 +286,21 @@ def test_every_engine_gives_the_metric_of_ones_own(engine, tmp_path):
         surface(plain, engine=engine, store=tmp_path)
     figure = plotting.contour(found)
     assert "entropy" in next(trace for trace in figure.data if trace.type == "contour").text[0][0]
+
+
+@pytest.mark.parametrize(("engine", "sizes"), [("folded", [64, 64, 64, 64, 44]), ("folded256", [256, 44])])
+def test_folded_batches_have_the_size_that_the_name_says(engine, sizes):
+    small = make("conv", examples=300)
+    objective = Objective(small.model, [torch.cat(parts) for parts in zip(*small.batches(), strict=True)])
+    built = build_engine(engine, objective, [torch.ones(objective.size)])
+    assert [len(targets) for _, targets in built._batches] == sizes
+
+
+def test_labels_that_the_loss_ignores_are_ignored_by_stacked_points_too():
+    whole = make("mlp", torch.float64)
+    inputs, targets = (torch.cat(parts) for parts in zip(*whole.batches(), strict=True))
+    targets[::3] = -100
+    with pytest.warns(ReductionWarning):
+        objective = Objective(whole.model, (inputs, targets), batch_size=200)
+    found, plain = surface(objective, engine="stacked"), surface(objective, engine="plain")
+    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-12)

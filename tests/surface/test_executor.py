@@ -30,7 +30,8 @@ def conv() -> Objective:
 
 @pytest.fixture(scope="module")
 def pool():
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as found:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=torch.set_num_threads, initargs=(2,)) as found:
         yield found
 
 
@@ -101,6 +102,17 @@ def failing(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(outputs, targets)
 
 
+def on_one_core(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if multiprocessing.parent_process() is not None and torch.get_num_threads() != 1:
+        raise ValueError("two cores for one point")
+    return torch.nn.functional.cross_entropy(outputs, targets)
+
+
+def test_each_worker_computes_with_one_core(pool) -> None:
+    data = tuple(torch.cat(parts) for parts in zip(*conv().batches(), strict=True))
+    assert np.isfinite(surface(Objective(conv().model, data, on_one_core), executor=pool).loss).all()
+
+
 def test_errors_come_back_and_what_cannot_be_sent_is_said(pool) -> None:
     objective = conv()
     batches = list(objective.batches())
@@ -113,6 +125,7 @@ def test_errors_come_back_and_what_cannot_be_sent_is_said(pool) -> None:
 
 def test_a_sent_objective_has_a_replica_of_its_own() -> None:
     objective = conv()
+    assert not {"_flat", "_replica"} & set(objective.__getstate__())
     again = pickle.loads(pickle.dumps(objective))
     weights = objective.weights() + 0.1
     assert again.evaluate(weights) == objective.evaluate(weights) != objective.evaluate()

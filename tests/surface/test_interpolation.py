@@ -211,6 +211,32 @@ def test_the_order_of_a_smooth_function_is_seen():
     assert interpolate(computed(lambda a, b: np.abs(a - 0.013) + b, axis, axis)).order < 2
 
 
+def test_logarithms_help_where_the_loss_is_like_a_trained_networks():
+    """A steep valley with a flat floor: softplus of a cone, in the way of cross-entropy around a minimum."""
+
+    def valley(a, b):
+        return np.log1p(np.exp(8 * np.sqrt(a**2 + 0.3 * b**2 + 0.1 * a * b + 0.02) - 6)) + 0.25
+
+    axis = np.linspace(-1, 1, 11)
+    surface = computed(valley, axis, axis)
+    view = interpolate(surface, points=21)
+    method = view.provenance["interpolated"]["method"]
+    assert method == "mean of a bicubic spline of the loss and one of its logarithm"
+    lifted = interpolate(replace(surface, loss=surface.loss + 10), points=21)  # no decade: the plain spline
+    assert lifted.provenance["interpolated"]["method"] == "bicubic spline"
+    wrong = mistake(view, valley).max()
+    plain = np.abs(lifted.loss - 10 - valley(view.alphas[:, None], view.betas)).max()
+    assert wrong < 0.6 * plain and wrong <= view.max_error
+    nodes = view.status == DONE
+    assert nodes.sum() == 121 and (view.loss[nodes] == surface.loss.ravel()).all()
+
+
+def test_logarithms_are_left_where_they_do_not_help():
+    view = interpolate(computed(lambda a, b: (a + 1.2) ** 3 + (b + 1.2) ** 2), points=31)
+    assert view.provenance["interpolated"]["method"] == "bicubic spline"
+    assert mistake(view, lambda a, b: (a + 1.2) ** 3 + (b + 1.2) ** 2).max() < 1e-12
+
+
 def test_a_networks_surface(objective):
     every = evaluate_surface(objective, random_plane(objective, seed=0), points=41, progress=False)
     coarse = surface_of(every.loss[::4, ::4], every.alphas[::4], every.betas[::4])
