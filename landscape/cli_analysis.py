@@ -43,7 +43,7 @@ class SurfaceCommand:
     """Which data."""
     limit: int | None = None
     """Use so many examples; all by default."""
-    engine: Literal["auto", "plain", "folded", "folded256", "stacked"] = "auto"
+    engine: Literal["auto", "plain", "folded", "folded_large", "stacked", "graphed"] = "auto"
     """How points are computed; auto measures which is fastest."""
     workers: int | None = None
     """Points at a time; as many as there are cores by default."""

@@ -15,7 +15,7 @@ from landscape.errors import ConfigError, unknown_name
 from landscape.objective import Objective
 from landscape.seeding import preserved_rng
 from landscape.surface.directions import draw_normal
-from landscape.surface.engines import PlainEngine
+from landscape.surface.single import PlainEngine
 
 LPF_SIGMA = 0.01
 LPF_SAMPLES = 100

@@ -12,9 +12,10 @@ import torch
 
 from landscape.objective import Objective
 from landscape.progress import Progress
-from landscape.surface.engines import Engine, Points
+from landscape.surface.engines import Engine
 from landscape.surface.remote import Remote
 from landscape.surface.results import DONE, MISSING, NON_FINITE
+from landscape.surface.single import Points
 from landscape.surface.store import PointStore
 from landscape.surface.threads import Block, Done, in_threads, left
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
-from landscape.surface.engines import ENGINES, Engine, FoldedEngine, Points, build_engine
+from landscape.surface.engines import ENGINES, Engine, build_engine
+from landscape.surface.graphed import available
+from landscape.surface.single import FoldedEngine, Points
 from landscape.surface.threads import one_thread
 
 AGREEMENT = 1e-5
@@ -105,7 +107,9 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
             continue
         if name == "stacked" and (best > _QUICK or points < 2 * ENGINES[name].block):
             continue
-        if name == "folded256" and ("folded" in found.refused or not _larger(objective)):
+        if name == "graphed" and not available(objective.device):
+            continue
+        if name == "folded_large" and ("folded" in found.refused or not _larger(objective)):
             continue
         try:
             with warnings.catch_warnings():

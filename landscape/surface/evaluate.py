@@ -132,9 +132,10 @@ def evaluate_surface(
         points: (A, B), or one number for both. Default (51, 51): as in Li et al.'s figures. Odd numbers have the model
             itself in the middle.
         engine: "plain": a forward pass for each point. "folded": batch normalization taken into the convolutions, fused
-            with what follows, in batches of 64; "folded256": of 256. "stacked": many points in one pass, for tiny
-            networks. "auto" measures them on two points and takes the fastest that agrees with "plain" to 1e-5;
-            ``provenance`` says which, and what was measured. The center is always the plain one's.
+            with what follows, in batches of 64; "folded_large": in the objective's own. "stacked": many points in one
+            pass, for tiny networks. "graphed": a CUDA graph of one point. "auto" measures them on two points and takes
+            the fastest that agrees with "plain" to 1e-5; ``provenance`` says which, and what was measured. The center
+            is always the plain one's.
         workers: How many points at a time on a CPU, each in a thread that uses one core. "auto": as many as torch has
             threads. The result is the same.
         executor: Evaluates the points elsewhere: a ``concurrent.futures.ProcessPoolExecutor``, or for many machines

@@ -14,8 +14,8 @@ from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed, preserved_rng
 from landscape.surface.directions import Direction, draw_normal, gradient_length, weights_checksum
-from landscape.surface.engines import PlainEngine
 from landscape.surface.results import Profile
+from landscape.surface.single import PlainEngine
 
 KINDS = ("random", "sam", "amp")
 

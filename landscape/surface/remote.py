@@ -14,7 +14,8 @@ from torch import Tensor
 from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
 from landscape.seeding import preserved_rng
-from landscape.surface.engines import Points, build_engine
+from landscape.surface.engines import build_engine
+from landscape.surface.single import Points
 from landscape.surface.threads import Block, Casting, Done, cast_as, current_casting, one_thread
 
 _PATIENCE = 0.1  # seconds between looks at Ctrl-C

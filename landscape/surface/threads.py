@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from landscape.surface.engines import Engine, Points
+from landscape.surface.engines import Engine
+from landscape.surface.single import Points
 
 _PATIENCE = 0.1  # seconds between looks at Ctrl-C
 Block = tuple[list[int], Tensor, Tensor]

@@ -15,8 +15,10 @@ from landscape.loss_checks import ReductionWarning
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
-from landscape.surface import Surface, engine_choice, evaluate_surface, random_plane, recompute_batch_norm
+from landscape.surface import Surface, engine_choice, evaluate_surface, graphed, random_plane, recompute_batch_norm
 from landscape.surface.engines import ENGINES, build_engine
+
+HERE = [name for name in ENGINES if name != "graphed"]  # which needs a CUDA device
 
 
 def make(kind: str, dtype: torch.dtype = torch.float32, examples: int = 70) -> Objective:
@@ -68,7 +70,7 @@ def test_order_and_workers_change_no_bit(kind, engine):
             assert bits(surface(objective, engine=engine, workers=workers, order=order)) == expected
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", HERE)
 def test_a_resumed_surface_has_the_same_bits(engine, tmp_path):
     objective = make("conv")
     whole = bits(surface(objective, engine=engine, points=13))
@@ -271,7 +273,7 @@ def entropy(outputs, targets):
     return -(outputs.softmax(1) * outputs.log_softmax(1)).sum(1)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", HERE)
 def test_every_engine_gives_the_metric_of_ones_own(engine, tmp_path):
     plain = make("conv", torch.float64)
     batches = [torch.cat(parts) for parts in zip(*plain.batches(), strict=True)]
@@ -288,10 +290,11 @@ def test_every_engine_gives_the_metric_of_ones_own(engine, tmp_path):
     assert "entropy" in next(trace for trace in figure.data if trace.type == "contour").text[0][0]
 
 
-@pytest.mark.parametrize(("engine", "sizes"), [("folded", [64, 64, 64, 64, 44]), ("folded256", [256, 44])])
+@pytest.mark.parametrize(("engine", "sizes"), [("folded", [64, 64, 64, 64, 24, 20]), ("folded_large", [280, 20])])
 def test_folded_batches_have_the_size_that_the_name_says(engine, sizes):
     small = make("conv", examples=300)
-    objective = Objective(small.model, [torch.cat(parts) for parts in zip(*small.batches(), strict=True)])
+    data = [torch.cat(parts) for parts in zip(*small.batches(), strict=True)]
+    objective = Objective(small.model, data, batch_size=280)
     built = build_engine(engine, objective, [torch.ones(objective.size)])
     assert [len(targets) for _, targets in built._batches] == sizes
 
@@ -304,3 +307,58 @@ def test_labels_that_the_loss_ignores_are_ignored_by_stacked_points_too():
         objective = Objective(whole.model, (inputs, targets), batch_size=200)
     found, plain = surface(objective, engine="stacked"), surface(objective, engine="plain")
     np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-12)
+
+
+# --------------------------------------------------------------------------------------------------- CUDA graphs
+
+
+def played(function, device):
+    """A graph as far as a CPU has one: results in the same memory each time."""
+    values = function()
+
+    def replay():
+        for value, new in zip(values, function(), strict=True):
+            value.copy_(new)
+
+    return values, replay
+
+
+@pytest.mark.parametrize(("kind", "inner"), [("conv", "FoldedEngine"), ("mlp", "PlainEngine")])
+def test_a_played_record_gives_every_point_its_own_value(monkeypatch, kind, inner):
+    monkeypatch.setattr(graphed, "available", lambda device: True)
+    monkeypatch.setattr(graphed, "capture", played)
+    objective = make(kind, torch.float64)
+    found, plain = surface(objective, engine="graphed"), surface(objective, engine="plain")
+    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-10)
+    assert np.array_equal(found.accuracy, plain.accuracy)
+    assert bits(surface(objective, engine="graphed", order="rows", workers=2)) == bits(found)
+    built = build_engine("graphed", objective, [torch.ones(objective.size, dtype=torch.float64)])
+    assert type(built._inner).__name__ == inner
+
+
+def test_graphs_need_a_device_that_has_them_and_a_model_that_can_be_recorded(monkeypatch):
+    with pytest.raises(ModelError, match="CUDA graphs need a CUDA device"):
+        surface(make("conv"), engine="graphed")
+    assert "graphed" not in surface(make("conv"), points=13).provenance["engine_refused"]
+
+    def fails(function, device):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphed, "available", lambda device: True)
+    monkeypatch.setattr(graphed, "capture", fails)
+    monkeypatch.setattr(engine_choice, "available", lambda device: True)
+    with pytest.raises(ModelError, match="cannot be recorded.*capturing"):
+        surface(make("conv"), engine="graphed")
+    assert "capturing" in surface(make("conv"), points=13).provenance["engine_refused"]["graphed"]
+
+
+@pytest.mark.gpu
+def test_a_graph_follows_the_weights_and_is_right_in_any_order():
+    objective = Objective(make("conv").model, (make("conv")._data.inputs, make("conv").targets), device="cuda")
+    found = surface(objective, engine="graphed")
+    assert bits(surface(objective, engine="graphed", order="rows")) == bits(found)
+    with torch.no_grad():
+        for parameter in objective.model.parameters():
+            parameter.mul_(1.01)
+    plain = surface(objective, engine="plain")
+    assert np.abs(surface(objective, engine="graphed").loss - plain.loss).max() <= 1e-4 * np.ptp(plain.loss)

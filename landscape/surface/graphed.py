@@ -1,0 +1,103 @@
+"""Points by a CUDA graph: the whole evaluation recorded once, and played again for each point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.errors import ModelError
+from landscape.objective import Objective
+from landscape.surface.single import FoldedEngine, PlainEngine, Points
+
+Values = tuple[Tensor, Tensor]
+_WARM_UP = 3  # passes before the recording: libraries choose their kernels and allocate in them
+
+
+def available(device: torch.device) -> bool:
+    """Whether a device has graphs."""
+    return device.type == "cuda"
+
+
+def capture(function: Callable[[], Values], device: torch.device) -> tuple[Values, Callable[[], None]]:
+    """Record what a function launches.
+
+    Args:
+        function: Reads and writes the same memory each time, and does not wait for the device.
+        device: A CUDA device.
+
+    Returns:
+        Its results, and what plays the record again and so renews them.
+
+    Raises:
+        RuntimeError: It cannot be recorded.
+    """
+    with torch.cuda.device(device), torch.no_grad():
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UP):
+                function()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            values = function()
+    return values, graph.replay
+
+
+class GraphedEngine:
+    """One point at a time, launched as a whole: for networks whose kernels are shorter than their launches.
+
+    The folded evaluation is recorded where the model can be folded, else the plain one. Weights are moved outside the
+    record, since coordinates differ from point to point.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+
+    Raises:
+        ModelError: It is not on a CUDA device, or cannot be recorded.
+    """
+
+    name, block = "graphed", 1
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        if not available(objective.device):
+            raise ModelError(
+                "CUDA graphs need a CUDA device.",
+                expected="an objective on a CUDA device",
+                got=str(objective.device),
+                fix="Use engine='auto' or 'plain', or Objective(..., device='cuda').",
+            )
+        self.objective, self._vectors, self._center = objective, vectors, center
+        self._inner: FoldedEngine | PlainEngine
+        try:
+            self._inner = FoldedEngine(objective, vectors, center=center)
+        except ModelError:
+            self._inner = PlainEngine(objective, vectors, center=center)
+        self._inner.move([0.0] * len(vectors))
+        try:
+            self._values, self._replay = capture(self._inner.value, objective.device)
+        except RuntimeError as error:
+            raise ModelError(
+                "The model cannot be recorded as a CUDA graph.",
+                got=str(error).splitlines()[0],
+                fix="Use engine='auto' or 'plain'.",
+            ) from error
+
+    def twin(self) -> GraphedEngine:
+        """Return the same engine with buffers of its own."""
+        return GraphedEngine(self.objective.twin(), self._vectors, center=self._center)
+
+    def evaluate(self, points: Points) -> Values:
+        """Evaluate points one after the other."""
+        found = []
+        with torch.no_grad():
+            for coordinates in points:
+                self._inner.move(coordinates)
+                self._replay()
+                found.append(tuple(value.clone() for value in self._values))
+        loss, accuracy = zip(*found, strict=True)
+        return torch.stack(loss), torch.stack(accuracy)

@@ -1,0 +1,159 @@
+"""One point at a time: as the model is, or with its normalization folded into the convolutions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.errors import ModelError
+from landscape.folding import FoldedModel, fused_available
+from landscape.objective import Objective
+
+Points = Sequence[Sequence[float]]
+
+
+class Moves:
+    """Points as weights: center plus coordinates times directions, always from the center itself.
+
+    A coordinate of 0 adds nothing at all: the center is the weights, bit for bit.
+    """
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], center: Tensor | None) -> None:
+        self.center = objective.weights() if center is None else objective.check_vector(center)
+        self.vectors = [objective.check_vector(vector) for vector in vectors]
+
+    def to(self, point: Tensor, coordinates: Sequence[float]) -> None:
+        """Write the weights of a point, (P,)."""
+        point.copy_(self.center)
+        for coordinate, vector in zip(coordinates, self.vectors, strict=True):
+            if coordinate != 0.0:
+                point.add_(vector, alpha=coordinate)
+
+    def all_to(self, rows: Tensor, points: Points) -> None:
+        """Write the weights of K points into K rows, (K, P)."""
+        columns = torch.tensor(points, dtype=rows.dtype).to(rows.device).unbind(1)
+        rows.copy_(self.center.expand_as(rows))
+        for column, vector in zip(columns, self.vectors, strict=True):
+            rows.addcmul_(column.unsqueeze(1), vector)
+
+
+class PlainEngine:
+    """One point at a time: a copy, two vector operations and a forward pass.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+    """
+
+    name, block = "plain", 1
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        self.objective, self._moves = objective, Moves(objective, vectors, center)
+        self._point = torch.empty_like(self._moves.center)
+        objective.refresh()
+
+    def twin(self) -> PlainEngine:
+        """Return the same engine with buffers of its own."""
+        return PlainEngine(self.objective.twin(), self._moves.vectors, center=self._moves.center)
+
+    def move(self, coordinates: Sequence[float]) -> None:
+        """Go to a point."""
+        self._moves.to(self._point, coordinates)
+
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
+        return self.objective.evaluate_at(self._point)
+
+    def __call__(self, coordinates: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Evaluate one point: its coordinates to mean loss and accuracy, 0-d float64 tensors on the device."""
+        with torch.no_grad():
+            self.move(coordinates)
+            return self.value()
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate points one after the other."""
+        loss, accuracy = zip(*map(self, points), strict=True)
+        return torch.stack(loss), torch.stack(accuracy)
+
+
+class FoldedEngine:
+    """One point at a time, with normalization folded into the convolutions, in batches of 64 that stay in the cache.
+
+    Args:
+        objective: What is evaluated.
+        vectors: The directions, (P,) each.
+        center: (P,), or None for the model's present weights.
+
+    Raises:
+        ModelError: The model's forward cannot be rewritten, or holds nothing to fold.
+    """
+
+    name, block, examples = "folded", 1, 64
+
+    def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
+        if objective.writes_inputs:
+            raise ModelError("The model works in place on its inputs.", fix="Use engine='plain'.")
+        self.objective, self._moves = objective, Moves(objective, vectors, center)
+        self._fused = fused_available(objective.device, objective.dtype)
+        self._flat, self._model = self._build()
+        if self._fused and not self._runs():  # a model that views its images as contiguous ones
+            self._fused = False
+            self._flat, self._model = self._build()
+        size = min(objective.batch_size, self.examples) if objective.device.type == "cpu" else objective.batch_size
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        for inputs, targets in objective.batches():
+            self._batches += zip(self._laid_out(inputs).split(size), targets.split(size), strict=True)
+
+    def _build(self) -> tuple[Tensor, FoldedModel]:
+        flat, replica = self.objective.replica()
+        return flat, FoldedModel(replica, fused=self._fused)
+
+    def _runs(self) -> bool:
+        inputs, _ = next(self.objective.batches())
+        try:
+            with torch.no_grad():
+                self._model(self._laid_out(inputs[:1]))
+        except RuntimeError:
+            return False
+        return True
+
+    def _laid_out(self, inputs: Tensor) -> Tensor:
+        """Images as fused convolutions want them."""
+        return inputs.contiguous(memory_format=torch.channels_last) if self._fused and inputs.ndim == 4 else inputs
+
+    def twin(self) -> FoldedEngine:
+        """Return the same engine with buffers of its own; the data is shared."""
+        other = object.__new__(type(self))
+        other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
+        other._fused = self._fused
+        other._flat, other._model = other._build()
+        return other
+
+    def move(self, coordinates: Sequence[float]) -> None:
+        """Go to a point."""
+        self._moves.to(self._flat, coordinates)
+
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
+        self._model.refresh()
+        return self.objective.means(self._model, self._batches)
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate points one after the other."""
+        found = []
+        with torch.no_grad():
+            for coordinates in points:
+                self.move(coordinates)
+                found.append(self.value())
+        loss, accuracy = zip(*found, strict=True)
+        return torch.stack(loss), torch.stack(accuracy)
+
+
+class LargeFoldedEngine(FoldedEngine):
+    """The same in the objective's own batches, for networks whose activations are small."""
+
+    name, examples = "folded_large", sys.maxsize
