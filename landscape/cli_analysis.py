@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -92,8 +93,10 @@ class SurfaceCommand:
         page = _write_page(title, figures, self.html or folder / "surface.html")
         print(f"surface        {folder / 'surface.npz'}")
         print(f"picture        {page}")
-        center = surface.center_loss  # NaN too where a trajectory's grid has no point at the center
-        print(f"center loss    {objective.evaluate().loss if center != center else center:.6f} nats")
+        center = surface.center_loss
+        if math.isnan(center):  # a trajectory's grid need not have a point there
+            center = objective.evaluate().loss
+        print(f"center loss    {center:.6f} nats")
         print(f"highest loss   {surface.loss.max():.6f} nats")
         for name in self.export:
             export_result(surface, name)
@@ -205,8 +208,8 @@ def _write_page(title: str, figures: Sequence[Any], page: Path) -> Path:
     from landscape.storage import write_text
 
     parts = [
-        figure.to_html(include_plotlyjs=first, full_html=False, default_width="100%", config={"displaylogo": False})
-        for figure, first in zip(figures, [True, *[False] * len(figures)], strict=False)
+        figure.to_html(include_plotlyjs=not number, full_html=False, config={"displaylogo": False})
+        for number, figure in enumerate(figures)
     ]
     style = "<style>body { max-width: 64rem; margin: auto }</style>"
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>{style}'

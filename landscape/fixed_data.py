@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from landscape.config import is_whole
@@ -20,6 +20,7 @@ from landscape.seeding import preserved_rng
 
 TARGETS = ("labels", "label", "targets", "target", "y")
 """What targets are called in a batch of named tensors."""
+_AT_ONCE = 512  # examples read at once
 _FIX = (
     "Pass a landscape Dataset, a pair (inputs, targets), named tensors with 'labels', a torch Dataset or a DataLoader."
 )
@@ -132,24 +133,35 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
 def _read(data: Any) -> tuple[Inputs, Tensor]:
     """Read what is no Dataset of ours: all of it, as inputs and targets."""
     if not isinstance(data, DataLoader | TorchDataset):
-        return _pair(data, "data")
-    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=512)
-    batches = [_pair(batch, "loader") for batch in loader]
+        return _pair(data, "This cannot be used as data.")
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=_AT_ONCE, collate_fn=_collate)
+    batches = [_pair(batch, "The loader yields something else than pairs of tensors.") for batch in loader]
     if not batches:
         raise DataError("The data holds no examples.", fix="Check the dataset's folder or its filter.")
     try:
         return join_inputs([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches])
     except (RuntimeError, KeyError, ValueError) as error:
-        raise DataError(
-            "The loader's batches do not fit together.",
-            expected="tensors of one shape, beside the number of examples, and the same names in all batches",
-            got=first_line(error),
-            fix="Pad all examples to one length in the dataset (or with a collate_fn that has a fixed length).",
-        ) from error
+        raise _misfit("The loader's batches", error) from error
 
 
-def _pair(batch: Any, source: str) -> tuple[Any, Tensor]:
-    """Take a batch apart into inputs and targets."""
+def _collate(rows: list[Any]) -> Any:
+    try:
+        return default_collate(rows)
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise _misfit("The dataset's examples", error) from error
+
+
+def _misfit(what: str, error: Exception) -> DataError:
+    return DataError(
+        f"{what} do not fit together.",
+        expected="tensors of one shape, beside the number of examples, and the same names everywhere",
+        got=first_line(error),
+        fix="Pad all examples to one length in the dataset (or with a collate_fn that has a fixed length).",
+    )
+
+
+def _pair(batch: Any, otherwise: str) -> tuple[Any, Tensor]:
+    """Take a batch apart into inputs and targets, or say that it is otherwise."""
     if isinstance(batch, Mapping) and is_inputs(dict(batch)):
         names = [name for name in TARGETS if name in batch]
         inputs = {name: part for name, part in batch.items() if name not in names}
@@ -162,14 +174,8 @@ def _pair(batch: Any, source: str) -> tuple[Any, Tensor]:
             fix="Pass pairs (inputs, targets), with a dictionary of tensors for inputs.",
         )
     if isinstance(batch, tuple | list) and len(batch) == 2 and is_inputs(batch[0]) and isinstance(batch[1], Tensor):
-        inputs = batch[0] if isinstance(batch[0], Tensor | Mapping) else tuple(batch[0])
-        return (dict(inputs) if isinstance(inputs, Mapping) else inputs), batch[1]
-    what = (
-        "This cannot be used as data."
-        if source == "data"
-        else "The loader yields something else than pairs of tensors."
-    )
-    raise DataError(what, got=_described(batch), fix=_FIX)
+        return (tuple(batch[0]) if isinstance(batch[0], list) else batch[0]), batch[1]
+    raise DataError(otherwise, got=_described(batch), fix=_FIX)
 
 
 def _described(batch: Any) -> str:

@@ -35,13 +35,13 @@ def map_inputs(function: Callable[[Tensor], Tensor], inputs: Any) -> Inputs:
     return function(inputs)
 
 
-def named_tensors(inputs: Inputs, name: str = "inputs") -> dict[str, Tensor]:
+def named_tensors(inputs: Inputs) -> dict[str, Tensor]:
     """Return the tensors by what they are called: "inputs", "inputs[0]", or "inputs['mask']"."""
     if isinstance(inputs, dict):
-        return {f"{name}[{key!r}]": part for key, part in inputs.items()}
+        return {f"inputs[{key!r}]": part for key, part in inputs.items()}
     if isinstance(inputs, tuple):
-        return {f"{name}[{number}]": part for number, part in enumerate(inputs)}
-    return {name: inputs}
+        return {f"inputs[{number}]": part for number, part in enumerate(inputs)}
+    return {"inputs": inputs}
 
 
 def join_inputs(parts: list[Any]) -> Inputs:

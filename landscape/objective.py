@@ -99,7 +99,7 @@ class Objective(Replicated):
         with torch.inference_mode(False), torch.no_grad(), preserved_rng():
             self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
             self._flat, self._replica = self._make_replica(model)
-            if holds_logits(self._replica, map_inputs(Tensor.clone, self.select(torch.arange(1))[0]), loss_fn):
+            if holds_logits(self._replica, map_inputs(Tensor.clone, self._data.select(slice(1))[0]), loss_fn):
                 self._logits = True
                 self._flat, self._replica = self._make_replica(model)
             self._data = replace(self._data, copies=check_mean(self._replica, loss_fn, self._data))

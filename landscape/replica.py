@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ModelError
+from landscape.errors import ModelError, first_line
 from landscape.fixed_data import FixedData
 from landscape.inputs import adapt
 from landscape.parameters import Layout
@@ -39,7 +39,7 @@ class Replicated:
         except Exception as error:
             raise ModelError(
                 f"{type(model).__name__} cannot be copied.",
-                got=f"{type(error).__name__}: {error}",
+                got=first_line(error),
                 fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
             ) from error
         replica.to(self.device).eval()

@@ -135,7 +135,7 @@ class SpectralDensity(StoredResult):
         finite = f"{np.isfinite(self.density).mean():.0%} finite"
         return f"SpectralDensity({made}, {len(self.grid)} points {span(self.grid)}, sigma {self.sigma:.3g}, {finite})"
 
-    _names = (*("grid", "density", "band", "nodes", "weights"), "sigma")
+    _names = ("grid", "density", "band", "nodes", "weights", "sigma")
 
     def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         return {name: np.asarray(getattr(self, name)) for name in self._names}, self.provenance

@@ -115,6 +115,8 @@ class StoredResult(ABC):
 
     _names: ClassVar[tuple[str, ...]]
     """The arrays of its file."""
+    _optional: ClassVar[tuple[str, ...]] = ()
+    """Arrays that its file may hold beside them."""
 
     @abstractmethod
     def _packed(self) -> tuple[Mapping[str, np.ndarray], Any]:
@@ -142,4 +144,4 @@ class StoredResult(ABC):
             CorruptFileError: It is damaged.
             MismatchError: It holds something else.
         """
-        return cls(**cls._unpacked(*load_result(path, cls.__name__, cls._names)))
+        return cls(**cls._unpacked(*load_result(path, cls.__name__, cls._names, optional=cls._optional)))

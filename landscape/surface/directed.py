@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from landscape.surface.archive import load_result, save_result
+from landscape.surface.archive import StoredResult, save_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     Vectors = tuple[tuple[Direction, ...], Tensor | None]
 
+VECTORS = ("vector1", "vector2", "origin")
+"""What the directions and the origin are called in a file."""
 
-class DirectedResult:
+
+class DirectedResult(StoredResult):
     """A result that is written as one ``.npz`` file with its vectors, or with what makes them again."""
 
-    _names: ClassVar[tuple[str, ...]]
-    """The arrays of its file, beside the vectors."""
+    _optional = VECTORS
     _words: ClassVar[tuple[str, ...]] = ()
     """What else its file holds as JSON values, beside directions and provenance."""
 
@@ -58,26 +60,20 @@ class DirectedResult:
         Warns:
             DirectionsWarning: The directions are bigger than that and cannot be made again, or were written into.
         """
+        save_result(path, type(self).__name__, *self._packed(keep_directions))
+
+    def _packed(self, keep_directions: bool | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         from landscape.surface.stored import pack
 
         directions, origin = self._vectors()
         vectors, dtypes = pack(directions, self.directions, origin, keep_directions)
-        arrays: dict[str, np.ndarray] = {name: getattr(self, name) for name in self._names}
         words = {name: getattr(self, name) for name in ("directions", "provenance", *self._words)}
-        save_result(path, type(self).__name__, {**arrays, **vectors}, {**words, "vectors": dtypes})
+        return {**{name: getattr(self, name) for name in self._names}, **vectors}, {**words, "vectors": dtypes}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a result back, its vectors on the CPU; nothing is unpickled.
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        from landscape.surface.stored import unpack
 
-        Raises:
-            StorageError: There is no such file.
-            CorruptFileError: It is damaged.
-            MismatchError: It holds something else.
-        """
-        from landscape.surface.stored import VECTORS, unpack
-
-        arrays, text = load_result(path, cls.__name__, cls._names, optional=VECTORS)
         directions, origin = unpack(arrays, text.pop("vectors", {}), text["directions"])
         values = {name: arrays[name] for name in cls._names}
-        return cls(**values, **text, **cls._held(directions, origin, text))
+        return {**values, **text, **cls._held(directions, origin, text)}

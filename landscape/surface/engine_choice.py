@@ -103,17 +103,11 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
     expected, found.seconds["plain"] = _measured(plain, probe)
     best = found.seconds["plain"]
     for name in ENGINES:
-        if name == "plain":
-            continue
-        if name == "stacked" and (best > _QUICK or points < 2 * ENGINES[name].block):
-            continue
-        if name == "graphed" and not available(objective.device):
-            continue
-        if name == "folded_large" and ("folded" in found.refused or not _larger(objective)):
+        if not _promising(name, objective, found, best, points):
             continue
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # such as torch's, that it goes through the points one by one
+                warnings.filterwarnings("error", message="There is a performance drop")  # the points go one by one
                 engine = build_engine(name, objective, vectors)
                 values, seconds = _measured(engine, probe)
         except Exception as error:  # whatever a rewritten model raises: the plain one is there
@@ -128,10 +122,16 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, poi
     return found
 
 
-def _larger(objective: Objective) -> bool:
-    """Whether larger batches are others: not for little data, nor where batches are the objective's own."""
-    most = min(objective.batch_size, objective.examples)
-    return objective.device.type == "cpu" and most > FoldedEngine.examples
+def _promising(name: str, objective: Objective, found: Choice, best: float, points: int) -> bool:
+    """Whether an engine is worth being measured."""
+    if name == "stacked":
+        return best <= _QUICK and points >= 2 * ENGINES[name].block
+    if name == "graphed":
+        return available(objective.device)
+    if name == "folded_large":  # larger batches: not for little data, nor where they are the objective's own already
+        larger = min(objective.batch_size, objective.examples) > FoldedEngine.examples
+        return objective.device.type == "cpu" and larger and "folded" not in found.refused
+    return name != "plain"
 
 
 def _measured(engine: Engine, probe: Points, *, turns: int = 2) -> tuple[list[Tensor], float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from landscape.errors import ModelError
+from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
 from landscape.surface.single import FoldedEngine, PlainEngine, Points
 
@@ -83,7 +83,7 @@ class GraphedEngine:
         except RuntimeError as error:
             raise ModelError(
                 "The model cannot be recorded as a CUDA graph.",
-                got=str(error).splitlines()[0],
+                got=first_line(error),
                 fix="Use engine='auto' or 'plain'.",
             ) from error
 

@@ -190,10 +190,8 @@ class Curve(StoredResult):
 
         arrays = {name: getattr(self, name) for name in self._names}
         points = {name: host_array(getattr(self, name)) for name in self._points}
-        return {**arrays, **points}, {
-            "provenance": self.provenance,
-            "dtype": str(self.start.dtype).removeprefix("torch."),
-        }
+        dtype = str(self.start.dtype).removeprefix("torch.")
+        return {**arrays, **points}, {"provenance": self.provenance, "dtype": dtype}
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from landscape.description import host_array
 from landscape.errors import MismatchError
 from landscape.objective import Objective
+from landscape.surface.directed import VECTORS
 from landscape.surface.directions import Direction, gradient_direction, random_direction, weights_checksum
 from landscape.surface.perturbation import amp_direction, sam_direction
 from landscape.surface.planes import Plane
@@ -22,7 +23,6 @@ DIRECTIONS_LIMIT = 128 * 2**20
 """Bytes of direction vectors that are stored without being asked for: a plane of 16 million weights in float32."""
 
 REMADE = ("random", "gradient", "sam", "amp")
-VECTORS = ("vector1", "vector2", "origin")
 
 
 class DirectionsWarning(UserWarning):
@@ -69,7 +69,7 @@ def pack(
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DirectionsWarning, stacklevel=4)
+    warnings.warn(text, DirectionsWarning, stacklevel=5)
 
 
 def unpack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -182,6 +183,23 @@ def test_an_error_in_a_worker_reaches_the_caller_and_threads_come_back():
     objective.loss_fn = real
     surface(objective, workers=3)
     assert torch.get_num_threads() == threads and threading.active_count() == alive
+
+
+class Aging(nn.Linear):
+    """A layer that warns whenever it is called."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        warnings.warn("this layer will be renamed", FutureWarning, stacklevel=1)
+        return super().forward(inputs)
+
+
+@pytest.mark.filterwarnings("ignore:this layer will be renamed")
+def test_a_warning_of_the_model_is_no_reason_against_an_engine():
+    model = nn.Sequential(Aging(6, 12), nn.Tanh(), nn.Linear(12, 3))
+    data = torch.randn(70, 6, generator=generator(0, "tests", "aging")), torch.arange(70) % 3
+    found = surface(Objective(model, data), points=13).provenance
+    assert "stacked" in found["engine_seconds"]
+    assert "stacked" not in found["engine_refused"]
 
 
 def test_an_unknown_engine_is_named(objective):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
-import pickle
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -123,10 +123,10 @@ def test_errors_come_back_and_what_cannot_be_sent_is_said(pool) -> None:
         surface(Objective(objective.model, data, lambda x, y: nn.functional.cross_entropy(x, y)), executor=pool)
 
 
-def test_a_sent_objective_has_a_replica_of_its_own() -> None:
+def test_a_sent_objective_has_a_replica_of_its_own(pool) -> None:
     objective = conv()
     assert not {"_flat", "_replica"} & set(objective.__getstate__())
-    again = pickle.loads(pickle.dumps(objective))
+    again = pool.submit(copy.copy, objective).result()  # there and back
     weights = objective.weights() + 0.1
     assert again.evaluate(weights) == objective.evaluate(weights) != objective.evaluate()
     assert again.provenance() == objective.provenance()
