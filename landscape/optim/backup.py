@@ -52,9 +52,14 @@ class Backup:
 
     def of(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return the saved copies of some of the parameters; of sharded ones this process's part."""
+        copies = self.by_id()
+        return [copies[id(parameter)] for parameter in parameters]
+
+    def by_id(self) -> dict[int, Tensor]:
+        """Return the saved copies by their parameter's id."""
         if not self._copies:
             self._copies = dict(zip(self._ids, self.weights, strict=True))
-        return [self._copies[id(parameter)] for parameter in parameters]
+        return self._copies
 
 
 class Statistics:

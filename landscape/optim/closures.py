@@ -20,6 +20,30 @@ def refuse_sparse(gradients: list[Tensor]) -> None:
         )
 
 
+def closures_of(
+    closure: Callable[[], Any] | Sequence[Callable[[], Any]] | None, method: str
+) -> list[Callable[[], Any]]:
+    """Return the closures that ``step`` got, as a list.
+
+    Args:
+        closure: One, or a sequence of them.
+        method: The optimizer's name, for the message.
+
+    Raises:
+        OptimizerError: There is none.
+    """
+    if closure is None:
+        raise OptimizerError(
+            f"{method}.step() needs a closure: it looks at the loss more than once.",
+            expected="step(closure)",
+            fix="Put zero_grad, forward and backward into a function, or use first_step() and second_step().",
+        )
+    closures = [closure] if callable(closure) else list(closure)
+    if not closures:
+        raise OptimizerError("step() got no closure.", expected="at least one", fix="Pass the closure itself.")
+    return closures
+
+
 def micro_batches(
     closure: Callable[[slice], Any], examples: int, m: int
 ) -> tuple[list[Callable[[], Any]], list[float]]:

@@ -13,11 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from landscape.errors import ConfigError, OptimizerError
 from landscape.optim.backup import Backup, Statistics
-from landscape.optim.closures import detached, forget_casts, refuse_sparse, shares_of
+from landscape.optim.closures import closures_of, detached, forget_casts, refuse_sparse, shares_of
 from landscape.optim.gradients import GradientCopy, GradientMarks, GradientSum
 from landscape.optim.linked import LinkedOptimizer
 from landscape.optim.norms import dot, global_norm, multiply
 from landscape.optim.options import BaseOptimizer, take_engine_options
+from landscape.optim.sgd_step import is_plain_sgd, sgd_step_from
 from landscape.optim.sharding import is_sharded
 from landscape.seeding import RNGState
 
@@ -186,19 +187,28 @@ class PassOptimizer(LinkedOptimizer, ABC):
         self._during_step = self._parameters()
         self._unscale = self._inverse_scale(scaler)
         self._begin_step()
+        direct = self._steps_from_backup(len(closures), scaler)
         try:
             if len(closures) == 1:
                 fresh = self.takes_fresh_gradients and self._marks.fresh(self._parameters())
-                value = self._gradient(closures[0], fresh=fresh)
+                value = self._gradient(closures[0], fresh=fresh, back=not direct)
             else:
                 value = self._averaged_gradient(closures, shares)
+            self._unscale, self._during_step = None, []
+            self._base_step(scaler, max_grad_norm, direct=direct)
         except BaseException:
+            if self._away:
+                self._put_back()
             self._marks.note(self._all_parameters())  # what the failed pass left is no first pass
             raise
         finally:
             self._unscale, self._during_step = None, []
-        self._base_step(scaler, max_grad_norm)
         return value
+
+    def _steps_from_backup(self, closures: int, scaler: torch.amp.GradScaler | None) -> bool:
+        """Whether the base optimizer's step also puts the weights back, which saves a pass over the memory."""
+        alone = closures == 1 and scaler is None and self._planned_passes() is not None
+        return alone and is_plain_sgd(self.base_optimizer)
 
     def _begin_step(self) -> None:
         """Whatever a method must set at the start of a step."""
@@ -206,16 +216,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
     def _check_closures(self, closure: Closure | Sequence[Closure] | None) -> list[Closure]:
         if self._away:
             raise OptimizerError("step() between first_step() and second_step().", fix="Call second_step() first.")
-        if closure is None:
-            raise OptimizerError(
-                f"{type(self).__name__}.step() needs a closure: it looks at the loss more than once.",
-                expected="step(closure)",
-                fix="Put zero_grad, forward and backward into a function, or use first_step() and second_step().",
-            )
-        closures = [closure] if callable(closure) else list(closure)
-        if not closures:
-            raise OptimizerError("step() got no closure.", expected="at least one", fix="Pass the closure itself.")
-        return closures
+        return closures_of(closure, type(self).__name__)
 
     def _averaged_gradient(self, closures: list[Closure], shares: list[float]) -> Any:
         parameters = self._parameters()
@@ -235,11 +236,11 @@ class PassOptimizer(LinkedOptimizer, ABC):
             return None
         return self._extra_passes()
 
-    def _gradient(self, closure: Closure, *, fresh: bool, seen: bool = False) -> Any:
+    def _gradient(self, closure: Closure, *, fresh: bool, seen: bool = False, back: bool = True) -> Any:
         """Leave the method's gradient in ``.grad`` and the weights where they were; return the first call's value.
 
-        ``fresh`` gradients are the first pass. Running statistics keep the first pass over each batch: none of this
-        call's where the closure was ``seen`` before in this step.
+        Without ``back`` they stay away, for the caller to put back. ``fresh`` gradients are the first pass. Running
+        statistics keep the first pass over each batch: none of this call's where the closure was ``seen`` before.
         """
         extra = self._planned_passes()
         if extra is None:
@@ -266,8 +267,12 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 if not self.clean_pass and index == 0 and not seen:
                     self._save_statistics()
             self._wrap_up(extra)
+            self._away = not back
+        except BaseException:
+            self._away = False
+            raise
         finally:
-            self._put_back()
+            self._put_back(weights=not self._away)
         return detached(values[0]) if values else None
 
     def _pass(self, closure: Closure, name: str, *, last: bool) -> Any:
@@ -302,12 +307,17 @@ class PassOptimizer(LinkedOptimizer, ABC):
         moved = torch._foreach_sub(away, self._backup.of(away))
         self.stats["cos"] = dot(moved, gradients) / (global_norm(moved) * global_norm(gradients))
 
-    def _base_step(self, scaler: torch.amp.GradScaler | None, max_grad_norm: float | None) -> None:
+    def _base_step(
+        self, scaler: torch.amp.GradScaler | None, max_grad_norm: float | None, *, direct: bool = False
+    ) -> None:
         if max_grad_norm is not None:
             if scaler is not None:
                 scaler.unscale_(self.base_optimizer)
             torch.nn.utils.clip_grad_norm_([p for p in self._parameters() if p.grad is not None], max_grad_norm)
-        if scaler is None:
+        if direct:
+            sgd_step_from(self.base_optimizer, self._backup.by_id())
+            self._away = False
+        elif scaler is None:
             self.base_optimizer.step()
         else:
             scaler.step(self.base_optimizer)
@@ -363,10 +373,11 @@ class PassOptimizer(LinkedOptimizer, ABC):
     def _save_statistics(self) -> None:
         self._statistics.save(self.model, self.engine.buffers)
 
-    def _put_back(self) -> None:
-        self._backup.restore()
+    def _put_back(self, *, weights: bool = True) -> None:
+        if weights:
+            self._backup.restore()
+            self._away = False
         self._statistics.restore()
-        self._away = False
         forget_casts()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
