@@ -113,6 +113,7 @@ class OurLoop:
         run = Run(root / config.folder_name, config)
         (run.path / "checkpoints").mkdir(parents=True)
         self.trainer = Trainer(run, build_run_model(config, data), data, data, device)
+        self.recorded = self.trainer.passes.record(self.trainer._first_batch)  # in words
 
     def epoch(self) -> float:
         """Train one epoch and return its seconds."""

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from landscape.cuda_graph import available, capture
 from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
 from landscape.surface.single import FoldedEngine, PlainEngine, Points
 
 Values = tuple[Tensor, Tensor]
-_WARM_UP = 3  # passes before the recording: libraries choose their kernels and allocate in them
-
-
-def available(device: torch.device) -> bool:
-    """Whether a device has graphs."""
-    return device.type == "cuda"
-
-
-def capture(function: Callable[[], Values], device: torch.device) -> tuple[Values, Callable[[], None]]:
-    """Record what a function launches.
-
-    Args:
-        function: Reads and writes the same memory each time, and does not wait for the device.
-        device: A CUDA device.
-
-    Returns:
-        Its results, and what plays the record again and so renews them.
-
-    Raises:
-        RuntimeError: It cannot be recorded.
-    """
-    with torch.cuda.device(device), torch.no_grad():
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                function()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            values = function()
-    return values, graph.replay
 
 
 class GraphedEngine:
@@ -79,7 +48,8 @@ class GraphedEngine:
             self._inner = PlainEngine(objective, vectors, center=center)
         self._inner.move([0.0] * len(vectors))
         try:
-            self._values, self._replay = capture(self._inner.value, objective.device)
+            with torch.no_grad():
+                self._values, self._replay = capture(self._inner.value, objective.device)
         except RuntimeError as error:
             raise ModelError(
                 "The model cannot be recorded as a CUDA graph.",

@@ -160,7 +160,8 @@ class Trainer:
         """Train to the end, or to the first interrupt, which leaves a checkpoint and raises."""
         if self.world.largest(int(self.world.leads and not list_checkpoints(self.run.path / "checkpoints"))):
             self.save()
-        self._log(f"{self.computes}; {self.passes.compile(self._first_batch)}")
+        compiled, recorded = self.passes.compile(self._first_batch), self.passes.record(self._first_batch)
+        self._log(f"{self.computes}; {compiled}; {recorded}")
         name = self.config.optimizer
         with progress_bar(
             self.config.epochs, desc=f"train {name}", unit="epoch", enabled=progress, initial=self.epoch

@@ -15,6 +15,7 @@ from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.lpfsgd import LPFSGD
 from landscape.seeding import derive_seed, seed_torch
 from landscape.training.batches import Batch
+from landscape.training.graphed_step import GraphedStep, graphed
 from landscape.training.precision import autocast, compiled, gradient_scaler
 from landscape.training.regularization import InputAttack, RandomMove, batch_loss, flooded, right_answers
 from landscape.training.run_config import RunConfig
@@ -54,6 +55,8 @@ class Passes:
         self.scaler = gradient_scaler(config.precision, device)
         self._forward: Callable[[Tensor], Tensor] = model
         self._attack = self._move = None
+        self._graph: GraphedStep | None = None
+        self._recording = False
         if config.adversarial_epsilon:
             radius, steps = config.adversarial_epsilon, config.adversarial_steps
             self._attack = InputAttack(data, epsilon=radius, steps=steps, seed=config.seed, names=self.world.names)
@@ -78,6 +81,23 @@ class Passes:
         self._forward, choice = compiled(self.model, self.config, attempt)
         return choice
 
+    def record(self, first: Callable[[], Batch]) -> str:
+        """Record the step as a CUDA graph where the settings ask for it and it works; return what was chosen, in words.
+
+        Args:
+            first: Makes a batch to try it with.
+        """
+
+        def compute(batch: Batch, rate: Tensor | float) -> Tensor:
+            self._recording = True
+            try:
+                return self._eager(batch, 0, rate)
+            finally:
+                self._recording = False
+
+        self._graph, choice = graphed(compute, self.config, first, self.model, self.optimizer, self.world)
+        return choice
+
     def fidelity(self, batch: Batch, step: int) -> str | None:
         """Say what the precision leaves of the next perturbation; see :func:`fidelity_note`. Nothing is changed.
 
@@ -98,8 +118,13 @@ class Passes:
 
         Returns:
             (3,) float64 on the device: loss times examples, right answers, examples, in the first pass over each one;
-            the loss is that before flooding.
+            the loss is that before flooding. The next step may overwrite it.
         """
+        if self._graph is not None and self._graph.takes(batch):
+            return self._graph.step(batch, rate)
+        return self._eager(batch, step, rate)
+
+    def _eager(self, batch: Batch, step: int, rate: float | Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if self._attack is not None:
@@ -169,7 +194,8 @@ class Passes:
 
     def _seed(self, step: int, number: int) -> None:
         """Begin the stream of dropout masks: the same for all passes of a step over one part of its batch."""
-        seed_torch(derive_seed(self.config.seed, "step", step, number, *self.world.names))
+        if not self._recording:  # which cannot hold seeds: a recorded step draws nothing
+            seed_torch(derive_seed(self.config.seed, "step", step, number, *self.world.names))
 
     def _moved(self, step: int) -> AbstractContextManager[None]:
         return nullcontext() if self._move is None else self._move.moved(step)

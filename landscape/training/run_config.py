@@ -85,6 +85,8 @@ class RunConfig(Config):
         channels_last: Whether images lie in memory with their channels last: true, false, or "auto" (where it pays).
         fused: Whether the base optimizer takes its step in one kernel: true, false, or "auto" (on CUDA).
         compile: Compile the model with torch.compile, where that works.
+        cuda_graphs: Record the whole step as a CUDA graph, where that works: faster where launches take longer than
+            what they launch, as in batches of 128 small images.
         eval_every: Test every so many epochs; the last epoch always.
         save_every: Checkpoint every so many epochs; the last epoch always. The newest two are kept.
         keep_every: Also keep the checkpoint of every so many epochs, for trajectories; 0 for none.
@@ -156,6 +158,7 @@ class RunConfig(Config):
     channels_last: bool | Literal["auto"] = "auto"
     fused: bool | Literal["auto"] = "auto"
     compile: bool = False
+    cuda_graphs: bool = False
     eval_every: int = 1
     save_every: int = 1
     keep_every: int = 0
