@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape import plotting, study, widgets
-    from landscape.curvature import ConvergenceWarning, Eigenpairs, Estimate, Hessian, SpectralDensity, eigen_plane
+    from landscape.curvature import (
+        GGN,
+        ConvergenceWarning,
+        Eigenpairs,
+        Estimate,
+        Fisher,
+        Hessian,
+        SpectralDensity,
+        eigen_plane,
+    )
     from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
     from landscape.errors import LandscapeError
     from landscape.models import MODELS, build_model
@@ -107,10 +116,12 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "random_plane",
     "trajectory_plane",
     # curvature and sharpness
+    "GGN",
     "MEASURES",
     "ConvergenceWarning",
     "Eigenpairs",
     "Estimate",
+    "Fisher",
     "Hessian",
     "SpectralDensity",
     "measure",
@@ -127,7 +138,7 @@ __all__ = [  # noqa: RUF022 - grouped by room
 _HOMES = {
     name: home
     for home, names in {
-        "curvature": "ConvergenceWarning Eigenpairs Estimate Hessian SpectralDensity eigen_plane",
+        "curvature": "GGN ConvergenceWarning Eigenpairs Estimate Fisher Hessian SpectralDensity eigen_plane",
         "datasets": "DATASETS Augmentation Dataset load_dataset",
         "errors": "LandscapeError",
         "models": "MODELS build_model",

@@ -230,11 +230,25 @@ class Objective(Replicated):
         Raises:
             MismatchError: ``flat`` does not fit the model.
         """
+        for outputs, targets in self.output_terms(flat):
+            yield self.batch_sum(outputs, targets) / self.examples
+
+    def output_terms(self, flat: Tensor) -> Iterator[tuple[Any, Tensor]]:
+        """Yield outputs and targets batch by batch, the outputs with their graph back to ``flat``.
+
+        Args:
+            flat: (P,), usually a leaf that requires grad.
+
+        Yields:
+            Outputs (B, ...), or what else the model gives, and targets (B, ...).
+
+        Raises:
+            MismatchError: ``flat`` does not fit the model.
+        """
         self.check_vector(flat)
         self._load(flat.detach())
         for inputs, targets in self.batches():
-            outputs = functional_call(self._replica, self.layout.named(flat), (inputs,))
-            yield self.batch_sum(outputs, targets) / self.examples
+            yield functional_call(self._replica, self.layout.named(flat), (inputs,)), targets
 
     def _leaf(self, weights: Tensor | None) -> Tensor:
         with torch.inference_mode(False):

@@ -124,20 +124,39 @@ def _run_all(tab: Any) -> None:
     assert tab.evaluate(errors) == 0
 
 
-def _look_at_the_panel(tab: Any) -> None:
-    """Scroll to the live panel (the page draws only what is in view) and wait until its figure is drawn."""
+def _look_at_the_panel(tab: Any, seconds: int = 240) -> bool:
+    """Scroll to the live panel (the page draws only what is in view) and tell whether its figure is drawn in time."""
     tab.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.model?.cells?.length > 20")
     scroll = """() => {
       const notebook = window.jupyterapp.shell.currentWidget.content;
       const cells = [...notebook.model.cells];
       notebook.scrollToItem(cells.findIndex(cell => cell.sharedModel.getSource().includes('explorer.show')), 'start');
     }"""
-    for _ in range(240):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         tab.evaluate(scroll)
         tab.wait_for_timeout(1000)
         if tab.evaluate(f"() => {LIVE}?._fullData?.length > 5"):
-            return
-    pytest.fail("the live figure was not drawn within four minutes")
+            return True
+    return False
+
+
+def _reload(tab: Any, page: str) -> bool:
+    """Reload until the figure is back; three times at most.
+
+    The widgets' manager (jupyterlab_widgets 3) gives the kernel 4 s to send their states. A page that is busy drawing
+    sees the answer too late; the manager then asks widget by widget, waits for all, and says nothing where one is
+    silent. Readers reload once more, and so does this.
+    """
+    for _ in range(3):
+        tab.goto(page)
+        if _look_at_the_panel(tab, 80):
+            return True
+    return False
+
+
+def _words(tab: Any) -> str:
+    return tab.evaluate("() => document.body.innerText.slice(-3000)")
 
 
 def _press(tab: Any, key: str) -> None:
@@ -161,7 +180,7 @@ def test_the_tour_in_jupyterlab(lab: str, tmp_path: Path) -> None:
         page = f"{lab}/doc/tree/00_tour.ipynb?token={TOKEN}"
         tab.goto(f"{page}&reset")
         _run_all(tab)
-        _look_at_the_panel(tab)
+        assert _look_at_the_panel(tab), _words(tab)
 
         start, curves, said = tab.evaluate(MARKED), tab.evaluate(CURVES), tab.evaluate(STATUS)
         assert start == 0.3  # the middle of the radii
@@ -182,8 +201,7 @@ def test_the_tour_in_jupyterlab(lab: str, tmp_path: Path) -> None:
 
         tab.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         tab.screenshot(path=tmp_path / "before.png")
-        tab.goto(page)
-        _look_at_the_panel(tab)
+        assert _reload(tab, page), _words(tab)
         _until(tab, CURVES, changed)
         assert tab.evaluate(MARKED) == 0
         tab.screenshot(path=tmp_path / "after.png")

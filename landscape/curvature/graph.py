@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class GradientGraphs:
         self.loss = torch.zeros((), dtype=torch.float64, device=flat.device)
         self.gradient = torch.zeros_like(flat)
         batches = -(-objective.examples // objective.batch_size)
-        self.bytes = batches * self._measure()
+        self.bytes = batches * graph_bytes(self._build, objective, flat)
         self.kept = self.bytes <= memory
         self._gradients: list[Tensor] = []
         for term, gradient in self._build():
@@ -68,17 +69,24 @@ class GradientGraphs:
         for term in self.objective.loss_terms(self.flat):
             yield term, torch.autograd.grad(term, self.flat, create_graph=True)[0]
 
-    def _measure(self) -> int:
-        """Build the first batch's graph once and count the bytes it holds beside weights and data."""
-        held: dict[int, Tensor] = {}
 
-        def count(tensor: Tensor) -> Tensor:
-            held[tensor.untyped_storage().data_ptr()] = tensor
-            return tensor
+def graph_bytes(build: Callable[[], Iterator[Any]], objective: Objective, flat: Tensor) -> int:
+    """Build the first batch's graph once and count the bytes it holds beside weights and data.
 
-        known = {self.flat.untyped_storage().data_ptr()}
-        inputs, targets = next(self.objective.batches())
-        known |= {tensor.untyped_storage().data_ptr() for tensor in (*named_tensors(inputs).values(), targets)}
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            _ = next(self._build())
-            return sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in known)
+    Args:
+        build: Yields what has the graphs, batch by batch.
+        objective: Whose data.
+        flat: (P,), the weights.
+    """
+    held: dict[int, Tensor] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    known = {flat.untyped_storage().data_ptr()}
+    inputs, targets = next(objective.batches())
+    known |= {tensor.untyped_storage().data_ptr() for tensor in (*named_tensors(inputs).values(), targets)}
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        _ = next(build())
+        return sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in known)

@@ -14,7 +14,7 @@ from landscape.curvature.graph import GradientGraphs, free_memory
 from landscape.curvature.lanczos import random_normal
 from landscape.curvature.operator import CurvatureOperator
 from landscape.double_backward import hessian_product, twice_differentiable
-from landscape.errors import ConfigError, MismatchError, NonFiniteError
+from landscape.errors import ConfigError, NonFiniteError
 from landscape.objective import Objective
 
 _TF32 = 2.0**-10  # the precision of convolutions and matrix products in float32 on CUDA, where they may be rounded
@@ -131,15 +131,8 @@ class Hessian(CurvatureOperator):
         return self._product(vector)
 
     def _product(self, vector: Tensor) -> Tensor:
-        if not isinstance(vector, Tensor) or vector.ndim not in (1, 2) or len(vector) != self.size:
-            raise MismatchError(
-                "The Hessian cannot be multiplied with this.",
-                expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
-                got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
-            )
+        rows = self.rows_of(vector)
         with twice_differentiable():
-            rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T.clone()
-            rows = rows.contiguous()
             total = torch.zeros_like(rows)
             for gradient in self._graphs:
                 for row, product in zip(rows, total, strict=True):

@@ -1,0 +1,260 @@
+"""Curvature that comes through the outputs: the generalized Gauss-Newton matrix and the Fisher information."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape.curvature.graph import free_memory
+from landscape.curvature.operator import CurvatureOperator
+from landscape.curvature.output_graphs import OutputGraphs, Through
+from landscape.double_backward import twice_differentiable
+from landscape.errors import ConfigError
+from landscape.loss_checks import is_classification
+from landscape.objective import Objective
+from landscape.seeding import generator
+
+Kind = Literal["exact", "monte-carlo", "empirical"]
+
+
+class OutputCurvature(CurvatureOperator):
+    """``J^T M J``, with J the Jacobian of all outputs and M symmetric, one block for each batch.
+
+    Frozen at the weights that the model has when this is built. Products are exact: forward by differentiating
+    ``J^T u`` in u, back by the chain rule. Graphs are kept between products where they fit into memory.
+
+    Args:
+        objective: Whose model and data. Its model is not changed.
+        memory: Bytes that kept graphs may take; 0 keeps none. By default half of what is free on a CUDA device; on a
+            CPU a quarter of what is free, at most 4 GiB.
+
+    Raises:
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        ModelError: Its output is no tensor.
+        ConfigError: ``memory`` is negative.
+    """
+
+    def __init__(self, objective: Objective, *, memory: int | None = None) -> None:
+        if memory is not None and memory < 0:
+            raise ConfigError("memory is out of range.", expected="bytes, not negative", got=memory)
+        objective.check_deterministic()
+        self.objective = objective.snapshot()
+        budget = free_memory(objective.device) if memory is None else memory
+        with twice_differentiable():
+            self._flat = self.objective.weights().requires_grad_(True)
+            self._graphs = OutputGraphs(self.objective, self._flat, self._curvature, budget)
+
+    @abstractmethod
+    def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
+        """Return what multiplies with M over a batch's outputs."""
+
+    @property
+    def size(self) -> int:
+        """P, the number of weights."""
+        return self.objective.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The objective's dtype, in which products are computed."""
+        return self.objective.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The objective's device."""
+        return self.objective.device
+
+    @property
+    def keeps_graph(self) -> bool:
+        """Whether the graphs are kept between products."""
+        return self._graphs.kept
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """Multiply with a vector (P,), or with K vectors (P, K).
+
+        Args:
+            vector: (P,) or (P, K); it is brought to the operator's device and dtype.
+
+        Returns:
+            The product, in the shape of ``vector``, on the operator's device and in its dtype.
+
+        Raises:
+            MismatchError: The shape is another one.
+        """
+        rows = self.rows_of(vector)
+        total = torch.zeros_like(rows)
+        with twice_differentiable():
+            for graph in self._graphs:
+                for row, product in zip(rows, total, strict=True):
+                    product += graph.multiply(row)
+        return total.T.reshape(vector.shape)
+
+    def close(self) -> None:
+        """Give the memory of kept graphs back. Products still work; each builds its graphs again."""
+        self._graphs.release()
+
+
+class GGN(OutputCurvature):
+    """The generalized Gauss-Newton matrix: the Hessian without the second derivatives of the model.
+
+    Definition: ``G = (1/N) sum_n J_n^T H_n J_n`` with J_n the Jacobian of the outputs for example n, and H_n the second
+    derivative of its loss in them. Positive semi-definite where the loss is convex in the outputs, as cross-entropy
+    and squared errors are; equal to the Hessian where the model is linear in its weights. A product costs about as
+    much as one with the Hessian.
+
+    Args:
+        objective: Whose loss. Its model is not changed.
+        memory: Bytes that kept graphs may take; see :class:`OutputCurvature`.
+
+    Raises:
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        ModelError: Its output is no tensor.
+        ConfigError: ``memory`` is negative.
+
+    Example:
+        The output w^2 has the derivative 2 w, and the loss (w^2)^2 the curvature 2 in it: G = 2 (2 w)^2 = 8 at w = 1.
+        The Hessian is 12 w^2 = 12.
+
+        >>> class Square(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.w = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        ...     def forward(self, x):
+        ...         return x * self.w**2
+        >>> data = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+        >>> (GGN(Objective(Square(), data, torch.nn.functional.mse_loss)) @ torch.ones(1)).tolist()
+        [8.0]
+
+    References:
+        N. Schraudolph, Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent, Neural Computation
+        2002. J. Martens, New Insights and Perspectives on the Natural Gradient Method, JMLR 2020, section 8.
+    """
+
+    def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
+        leaf = outputs.requires_grad_(True)
+        loss = self.objective.batch_sum(leaf, targets) / self.objective.examples
+        slope = torch.autograd.grad(loss, leaf, create_graph=True)[0]
+
+        def through(pushed: Tensor) -> Tensor:
+            if not slope.requires_grad:  # a loss that is linear in the outputs
+                return torch.zeros_like(pushed)
+            found = torch.autograd.grad(slope, leaf, pushed, retain_graph=True, allow_unused=True)[0]
+            return torch.zeros_like(pushed) if found is None else found
+
+        return through
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what this is the matrix of; plain JSON values."""
+        return {"operator": "GGN", **self.objective.provenance()}
+
+
+class Fisher(OutputCurvature):
+    """The Fisher information of a classifier's predictions, or what is computed in its place.
+
+    Definition, with p the model's probabilities for x_n, and g(n, c) the gradient of ``-log p_c(x_n)``::
+
+        "exact"        F = (1/N) sum_n sum_c p_c g(n, c) g(n, c)^T
+        "monte-carlo"  F = (1/(N S)) sum_n sum_s g(n, c_s) g(n, c_s)^T,  with c_1 ... c_S drawn from p
+        "empirical"    F = (1/N) sum_n g_n g_n^T,  g_n the gradient of example n's own loss: its labels, not p
+
+    "exact" equals the GGN of cross-entropy; "monte-carlo" is an unbiased estimate of it, whose draws are fixed when
+    this is built; "empirical" is neither, but takes any loss that is a mean over examples. All are positive
+    semi-definite.
+
+    Args:
+        objective: Whose model and data. Its model is not changed.
+        kind: One of the three.
+        samples: S of "monte-carlo". Default 1, as in K-FAC.
+        seed: Names the draws of "monte-carlo".
+        memory: Bytes that kept graphs may take; see :class:`OutputCurvature`.
+
+    Raises:
+        NonDeterministicError: The model draws random numbers in evaluation mode.
+        ModelError: Its output is no tensor.
+        ConfigError: ``kind`` is unknown; ``samples`` is below 1; ``memory`` is negative; or the objective is no
+            classifier with a plain cross-entropy, where its predictions are asked for.
+
+    Example:
+        One weight, the score of class 0 against a score of 0: p = 1/2 at w = 0, and F = p (1 - p).
+
+        >>> class Score(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        ...     def forward(self, x):
+        ...         return torch.cat([x * self.w, torch.zeros_like(x)], dim=1)
+        >>> data = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0])
+        >>> (Fisher(Objective(Score(), data)) @ torch.ones(1)).tolist()
+        [0.25]
+
+    References:
+        J. Martens, New Insights and Perspectives on the Natural Gradient Method, JMLR 2020. F. Kunstner, L. Balles,
+        P. Hennig, Limitations of the Empirical Fisher Approximation for Natural Gradient Descent, NeurIPS 2019.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        kind: Kind = "exact",
+        samples: int = 1,
+        seed: int = 0,
+        memory: int | None = None,
+    ) -> None:
+        if kind not in ("exact", "monte-carlo", "empirical"):
+            raise ConfigError("Unknown kind of Fisher.", expected="'exact', 'monte-carlo' or 'empirical'", got=kind)
+        if samples < 1:
+            raise ConfigError("samples is out of range.", expected="at least 1", got=samples)
+        if kind != "empirical" and not _is_plain_cross_entropy(objective.loss_fn):
+            raise ConfigError(
+                f"The {kind} Fisher needs predicted probabilities.",
+                expected="the loss cross_entropy, without weights or label smoothing",
+                got=objective.loss_name,
+                fix="Use GGN, or kind='empirical'.",
+            )
+        self.kind, self.samples, self.seed = kind, samples, seed
+        super().__init__(objective, memory=memory)
+
+    def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
+        examples = self.objective.examples
+        if self.kind == "empirical":
+            leaf = outputs.requires_grad_(True)
+            slopes = torch.autograd.grad(self.objective.batch_sum(leaf, targets), leaf)[0]
+            return _outer(slopes.unsqueeze(0), examples)
+        if not is_classification(outputs, targets):
+            raise ConfigError(
+                f"The {self.kind} Fisher needs a classifier.",
+                expected="scores (N, K) and class numbers (N,)",
+                got=f"outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}",
+                fix="Use GGN, or kind='empirical'.",
+            )
+        p = outputs.softmax(dim=1)
+        if self.kind == "exact":
+            return lambda pushed: (p * pushed - p * (p * pushed).sum(dim=1, keepdim=True)) / examples
+        stream = generator(self.seed, "fisher", number, device=outputs.device)
+        drawn = torch.multinomial(p, self.samples, replacement=True, generator=stream)  # (B, S)
+        return _outer(p - F.one_hot(drawn.T, p.shape[1]).to(p.dtype), examples * self.samples)
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what this is the matrix of; plain JSON values."""
+        drawn = {"samples": self.samples, "seed": self.seed} if self.kind == "monte-carlo" else {}
+        return {"operator": "Fisher", "kind": self.kind, **drawn, **self.objective.provenance()}
+
+
+def _outer(slopes: Tensor, count: int) -> Through:
+    """Multiply with ``sum_s r_s r_s^T / count`` for each example's r_s: (S, B, ...)."""
+
+    def through(pushed: Tensor) -> Tensor:
+        along = (slopes * pushed).flatten(2).sum(dim=2)  # (S, B)
+        return (slopes * along.reshape(*along.shape, *([1] * (pushed.ndim - 1)))).sum(dim=0) / count
+
+    return through
+
+
+def _is_plain_cross_entropy(loss_fn: Any) -> bool:
+    if isinstance(loss_fn, nn.CrossEntropyLoss):
+        return loss_fn.weight is None and loss_fn.label_smoothing == 0
+    return loss_fn is F.cross_entropy
