@@ -144,9 +144,8 @@ def _look_at_the_panel(tab: Any, seconds: int = 240) -> bool:
 def _reload(tab: Any, page: str) -> bool:
     """Reload until the figure is back; three times at most.
 
-    The widgets' manager (jupyterlab_widgets 3) gives the kernel 4 s to send their states. A page that is busy drawing
-    sees the answer too late; the manager then asks widget by widget, waits for all, and says nothing where one is
-    silent. Readers reload once more, and so does this.
+    What goes wrong while the manager of jupyterlab_widgets 3 asks the kernel for its widgets is swallowed there (an empty
+    catch), and nothing is shown until the next reload. That was seen once in some hundred runs.
     """
     for _ in range(3):
         tab.goto(page)
