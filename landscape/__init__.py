@@ -157,10 +157,13 @@ _HOMES = {
 }
 
 
+_ROOMS = frozenset({*_HOMES.values(), "plotting", "recipes", "widgets"})
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         found = getattr(import_module(f"landscape.{_HOMES[name]}"), name)
-    elif name in ("plotting", "study", "widgets"):
+    elif name in _ROOMS:
         found = import_module(f"landscape.{name}")
     else:
         raise AttributeError(f"module 'landscape' has no attribute {name!r}")

@@ -144,8 +144,8 @@ def _look_at_the_panel(tab: Any, seconds: int = 240) -> bool:
 def _reload(tab: Any, page: str) -> bool:
     """Reload until the figure is back; three times at most.
 
-    What goes wrong while the manager of jupyterlab_widgets 3 asks the kernel for its widgets is swallowed there (an empty
-    catch), and nothing is shown until the next reload. That was seen once in some hundred runs.
+    What goes wrong while the manager of jupyterlab_widgets 3 asks the kernel for its widgets is swallowed there (an
+    empty catch), and nothing is shown until the next reload. That was seen once in some hundred runs.
     """
     for _ in range(3):
         tab.goto(page)

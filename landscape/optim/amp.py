@@ -50,6 +50,7 @@ class AMP(PerturbedOptimizer):
     Example:
         On w^2 / 2 from w = 1: ascent by 1 * 1, clipped to 0.5; the gradient at 1.5 is 1.5, so w = 1 - 0.1 * 1.5.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = AMP([w], lr=0.1, epsilon=0.5)
         >>> def closure():

@@ -58,10 +58,9 @@ class AscentOptimizer(PerturbedOptimizer):
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
         nonnegative(rho=group["rho"])
-        if group["adaptive"] not in (False, True, "official"):
-            raise ConfigError(
-                "adaptive is out of range.", expected="False, True or 'official'", got=repr(group["adaptive"])
-            )
+        adaptive = group["adaptive"]
+        if not isinstance(adaptive, bool) and not (isinstance(adaptive, str) and adaptive == "official"):
+            raise ConfigError("adaptive is out of range.", expected="False, True or 'official'", got=repr(adaptive))
 
     def _extra_passes(self) -> int:
         return 1

@@ -30,13 +30,14 @@ class Backup:
         """Copy the parameters; the copies are allocated anew only where shapes, dtypes or devices changed."""
         ids = [id(parameter) for parameter in parameters]
         if ids != self._ids or self._sharded:
-            self._ids, self._copies = ids, {}
+            self._ids, self._copies = [], {}  # the new ones last: after an interrupt all of this is done again
             self._sharded = any(is_sharded(parameter) for parameter in parameters)
             self._live = [local(parameter) for parameter in parameters] if self._sharded else list(parameters)
         kinds = ([p.dtype for p in self._live], [p.device for p in self._live], [p.shape for p in self._live])
         if kinds != self._kinds:
             self.weights = [torch.empty_like(p, memory_format=torch.preserve_format) for p in self._live]
             self._kinds, self._copies = kinds, {}
+        self._ids = ids
         if self._live:
             torch._foreach_copy_(self.weights, self._live)
 
@@ -110,6 +111,7 @@ def frozen_statistics(model: nn.Module, which: Buffers = "norm") -> Iterator[Non
         which: "norm", or "all" buffers.
 
     Example:
+        >>> import torch
         >>> norm = nn.BatchNorm1d(1)
         >>> with frozen_statistics(norm):
         ...     _ = norm(torch.randn(8, 1))

@@ -38,7 +38,14 @@ def closures_of(
             expected="step(closure)",
             fix="Put zero_grad, forward and backward into a function, or use first_step() and second_step().",
         )
-    closures = [closure] if callable(closure) else list(closure)
+    closures: list[Any] = list(closure) if isinstance(closure, list | tuple) else [closure]
+    if not all(callable(one) for one in closures):
+        raise OptimizerError(
+            f"{method}.step() got what cannot be called.",
+            expected="a function, or a list of them",
+            got=", ".join(sorted({type(one).__name__ for one in closures})),
+            fix="Put zero_grad, forward and backward into a function, and pass the function itself.",
+        )
     if not closures:
         raise OptimizerError("step() got no closure.", expected="at least one", fix="Pass the closure itself.")
     return closures

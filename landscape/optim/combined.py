@@ -51,6 +51,7 @@ class GSAM(CombinedOptimizer):
     Example:
         In one dimension nothing is orthogonal: GSAM is SAM. The gradient at 1 + 1 is 2, so w = 1 - 0.1 * 2.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = GSAM([w], torch.optim.SGD, rho=1.0, lr=0.1)
         >>> def closure():
@@ -111,6 +112,7 @@ class GNP(CombinedOptimizer):
     Example:
         The gradients at 1 and 1 + 1 are 1 and 2, their mixture 1.5: w = 1 - 0.1 * 1.5.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = GNP([w], torch.optim.SGD, rho=1.0, alpha=0.5, lr=0.1)
         >>> def closure():

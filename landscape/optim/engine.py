@@ -40,7 +40,9 @@ class PerturbedOptimizer(PassOptimizer):
         """
         if self._away:
             raise OptimizerError("first_step() twice.", expected="second_step() in between", fix="Call second_step().")
-        looks = 1 if self._planned_passes() is None else self._looks(1)
+        self._plan = None
+        self._plan = (self._planned_passes(),)
+        looks = 1 if self._plan[0] is None else self._looks(1)
         if looks > 1:
             raise OptimizerError(f"{type(self).__name__} looks {looks} times a step.", fix="Use step(closure).")
         if self.clean_pass and not self._marks.fresh(self._parameters()):
@@ -77,7 +79,7 @@ class PerturbedOptimizer(PassOptimizer):
             self._put_back()
             raise
         finally:
-            self._unscale = None
+            self._unscale = self._scaler = None
             _set_gradients(parameters, gradients)
             forget_casts()
 
@@ -107,9 +109,10 @@ class PerturbedOptimizer(PassOptimizer):
             if passes is not None:
                 self._wrap_up(passes)
         finally:
-            self._unscale = None
+            self._unscale = self._scaler = None
             self._put_back()
         self._base_step(scaler, max_grad_norm)
+        self._plan = None
         self._opt_called = True  # what learning-rate schedulers look at
         if zero_grad:
             self.zero_grad()
@@ -119,6 +122,7 @@ class PerturbedOptimizer(PassOptimizer):
         """Put the weights back after a first_step() whose second pass failed; does nothing otherwise."""
         if self._away:
             self._put_back()
+        self._plan = None
 
     @contextmanager
     def perturbed(self, closure: Closure | None = None) -> Iterator[None]:
@@ -132,6 +136,7 @@ class PerturbedOptimizer(PassOptimizer):
             OptimizerError: The method needs gradients or a closure and has none.
 
         Example:
+            >>> import torch
             >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
             >>> from landscape.optim import SAM
             >>> optimizer = SAM([weight], torch.optim.SGD, rho=5.0, lr=0.1)
@@ -146,7 +151,7 @@ class PerturbedOptimizer(PassOptimizer):
             raise OptimizerError("perturbed() after first_step().", fix="Call second_step() or restore() first.")
         parameters = self._parameters()
         gradients, marks = [p.grad for p in parameters], self._marks.copy()
-        self._looking = True
+        self._looking, self._plan = True, None
         try:
             with torch.no_grad():
                 if closure is not None:
@@ -165,6 +170,7 @@ class PerturbedOptimizer(PassOptimizer):
 
     def _walk(self, closure: Closure) -> None:
         """Go to the weights of the last pass of a step, by the passes before it."""
+        self._plan = None
         passes = self._planned_passes() or 0
         self._backup.save(self._parameters())
         self._save_statistics()
@@ -172,7 +178,7 @@ class PerturbedOptimizer(PassOptimizer):
         self._away = True
         for index in range(passes):
             if index or self.clean_pass:
-                self._pass(closure, "loss", last=False)
+                self._pass(closure, "loss_perturbed" if index else "loss", last=False)
             self._perturb(index)
         forget_casts()
 

@@ -59,6 +59,7 @@ class EntropySGD(PerturbedOptimizer):
         On w^2 / 2 from w = 1 with L = 1 and no noise: x = 1 - 0.1 * 1 = 0.9, mu = 0.75 + 0.25 * 0.9 = 0.975, and the
         outer gradient is 0.5 * (1 - 0.975).
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> quiet = {"noise": 0.0, "inner_momentum": 0.0, "inner_decay": 0.0}
         >>> optimizer = EntropySGD([w], lr=1.0, L=1, **quiet)
@@ -193,6 +194,7 @@ class EntropyAdam(EntropySGD):
         ConfigError: An option is out of range or unknown.
 
     Example:
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0))
         >>> type(EntropyAdam([w], lr=1e-3).base_optimizer).__name__
         'Adam'

@@ -58,6 +58,7 @@ def perturbation_fidelity(
     Example:
         1 + 0.001 is no bfloat16 number; it rounds to 1.
 
+        >>> import torch
         >>> from landscape.optim import SAM
         >>> weight = torch.nn.Parameter(torch.ones(1))
         >>> optimizer = SAM([weight], torch.optim.SGD, rho=0.001, lr=0.1)

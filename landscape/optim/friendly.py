@@ -96,6 +96,7 @@ class FriendlySAM(MeanOptimizer):
         The first step is SAM's: the gradient at 1 + 1 is 2, so w = 1 - 0.1 * 2. At 0.8 the gradient is below the mean,
         1: the direction is down, to -0.2, whose gradient is -0.2; so w = 0.8 + 0.1 * 0.2.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = FriendlySAM([w], torch.optim.SGD, rho=1.0, lr=0.1)
         >>> def closure():
@@ -163,6 +164,7 @@ class VaSSO(MeanOptimizer):
     Example:
         In one dimension a mean of positive gradients points where the gradient does: VaSSO is SAM.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = VaSSO([w], torch.optim.SGD, rho=1.0, lr=0.1)
         >>> def closure():

@@ -23,7 +23,7 @@ class GradientCopy:
         shapes = [(id(p), p.shape, p.dtype, p.device) for p in parameters]
         if shapes == self._shapes:
             return
-        self._shapes, self._flat, self._views = shapes, [], {}
+        self._shapes, self._flat, self._views = [], [], {}
         kinds: dict[Any, list[Tensor]] = {}
         for parameter in parameters:
             kinds.setdefault((parameter.dtype, parameter.device), []).append(parameter)
@@ -32,6 +32,7 @@ class GradientCopy:
             self._flat.append(flat)
             pieces = flat.split([p.numel() for p in members])
             self._views |= {id(p): piece.view(p.shape) for p, piece in zip(members, pieces, strict=True)}
+        self._shapes = shapes  # last: after an interrupt, or without memory, all of this is done again
 
     def save(self, parameters: Sequence[Tensor]) -> None:
         """Copy the present gradients; zeros for parameters without one."""

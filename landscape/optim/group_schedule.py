@@ -22,6 +22,7 @@ class GroupScheduler:
         ConfigError: A group has no such option.
 
     Example:
+        >>> import torch
         >>> from landscape.optim import SAM
         >>> optimizer = SAM([torch.nn.Parameter(torch.ones(1))], torch.optim.SGD, rho=0.1, lr=0.1)
         >>> scheduler = GroupScheduler(optimizer, "rho", lambda steps: 1 + steps)
@@ -80,6 +81,7 @@ class ProportionalRho:
         ConfigError: The groups have no "rho", or the bounds are out of order.
 
     Example:
+        >>> import torch
         >>> from landscape.optim import SAM
         >>> optimizer = SAM([torch.nn.Parameter(torch.ones(1))], torch.optim.SGD, rho=0.1, lr=0.4)
         >>> scheduler = ProportionalRho(optimizer, rho_max=0.2, rho_min=0.0)

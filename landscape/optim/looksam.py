@@ -38,6 +38,7 @@ class LookSAM(CombinedOptimizer):
         ConfigError: An option is out of range or unknown.
 
     Example:
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
         >>> optimizer = LookSAM([w], torch.optim.SGD, rho=1.0, k=2, lr=0.1)
         >>> passes = []

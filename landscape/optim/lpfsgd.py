@@ -49,6 +49,7 @@ class LPFSGD(NoisyOptimizer):
     Example:
         With std = 0 it is the base optimizer.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0], dtype=torch.float64))
         >>> optimizer = LPFSGD([w], lr=0.1, std=0.0)
         >>> def closure():

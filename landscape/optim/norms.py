@@ -27,6 +27,7 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
         0-d tensor.
 
     Example:
+        >>> import torch
         >>> global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item()
         5.0
     """
@@ -78,6 +79,7 @@ def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return the inner product over all pairs of tensors, in float32 at least, on the first one's device.
 
     Example:
+        >>> import torch
         >>> dot([torch.tensor([1.0, 2.0])], [torch.tensor([3.0, 4.0])]).item()
         11.0
     """

@@ -39,6 +39,7 @@ class NSO(NoisyOptimizer):
     Example:
         On a quadratic the pair's mean is the gradient itself, whatever the noise.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0], dtype=torch.float64))
         >>> optimizer = NSO([w], lr=0.1, std=0.5)
         >>> def closure():

@@ -49,8 +49,12 @@ class EngineOptions:
             raise ConfigError("sync is out of range.", expected="'replica' or 'global'", got=repr(self.sync))
         if self.buffers not in ("norm", "all"):
             raise ConfigError("buffers is out of range.", expected="'norm' or 'all'", got=repr(self.buffers))
-        if self.schedule is not None and not callable(self.schedule):
-            raise ConfigError("schedule is no function.", expected="Late(...), Every(...), ...", got=self.schedule)
+        if self.schedule is not None and (isinstance(self.schedule, type) or not callable(self.schedule)):
+            raise ConfigError(
+                "schedule is no function.",
+                expected="Late(0.2, total_steps=N), Every(k), Bernoulli(p), or your own function of the step",
+                got=repr(self.schedule),
+            )
 
 
 ENGINE_OPTIONS = tuple(field.name for field in fields(EngineOptions))
@@ -87,6 +91,12 @@ def make_base(
                 "Options were given for a base optimizer that is already built.",
                 got=", ".join(base_options),
                 fix="Pass the optimizer's class, or drop the options.",
+            )
+        if params is not None:
+            raise ConfigError(
+                "Parameters were given along with a base optimizer that is already built, which has its own.",
+                expected=f"{method.__name__}(None, base, ...), or the base's class",
+                fix="Put groups and their options into the base optimizer, or pass its class.",
             )
         base = base_optimizer
     elif params is None:
@@ -143,15 +153,21 @@ def nonnegative(**options: float) -> None:
     """
     for name, value in options.items():
         number = value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.device.type == "cpu" else value
-        if isinstance(number, Tensor):  # on a device: a look would wait for it
+        if isinstance(number, Tensor) and number.ndim == 0:  # on a device: a look would wait for it
             continue
         if not (is_number(number) and 0 <= number <= LARGEST):
             raise ConfigError(
                 f"{name} is out of range.",
-                expected=f"{name} >= 0, and at most {LARGEST:g}",
-                got=value,
+                expected=f"a number, {name} >= 0, and at most {LARGEST:g}",
+                got=repr(value),
                 fix=f"Set {name} to 0 or more.",
             )
+
+
+def check_clip(max_grad_norm: float | None) -> None:
+    """Raise a ConfigError unless it is None or a number of at least 0: the norm to which a gradient is clipped."""
+    if max_grad_norm is not None:
+        nonnegative(max_grad_norm=max_grad_norm)
 
 
 def positive_integer(name: str, value: Any) -> int:

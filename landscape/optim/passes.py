@@ -17,7 +17,8 @@ from landscape.optim.closures import closures_of, detached, forget_casts, refuse
 from landscape.optim.gradients import GradientCopy, GradientMarks, GradientSum
 from landscape.optim.linked import LinkedOptimizer
 from landscape.optim.norms import dot, global_norm, multiply
-from landscape.optim.options import BaseOptimizer, take_engine_options
+from landscape.optim.options import BaseOptimizer, check_clip, take_engine_options
+from landscape.optim.scaling import check_used, inverse_scale, is_unused
 from landscape.optim.sgd_step import is_plain_sgd, sgd_step_from
 from landscape.optim.sharding import is_sharded
 from landscape.seeding import RNGState
@@ -80,7 +81,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_backup", "_statistics", "_kept", "_sum", "_marks", "_unscale", "_during_step")
+        left_out = ("_backup", "_statistics", "_kept", "_sum", "_marks", "_unscale", "_scaler", "_during_step")
         return {**{k: v for k, v in super().__getstate__().items() if k not in left_out}, "stats": {}}
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,8 +119,9 @@ class PassOptimizer(LinkedOptimizer, ABC):
         self._away = False
         self._looking = False  # within perturbed(): nothing may be remembered
         self._unscale: Tensor | None = None
-
-    # What a method says -------------------------------------------------------------------------------------------
+        self._scaler: torch.amp.GradScaler | None = None
+        self._moved = False  # within step(): the weights may be elsewhere
+        self._plan: tuple[int | None] | None = None  # perturbed passes of the step under way
 
     @abstractmethod
     def _extra_passes(self) -> int:
@@ -143,8 +145,6 @@ class PassOptimizer(LinkedOptimizer, ABC):
 
     def _finish(self, passes: int) -> None:
         """Turn the last gradients into the method's, after all passes and before the weights come back."""
-
-    # The step -----------------------------------------------------------------------------------------------------
 
     @property
     def steps_done(self) -> int:
@@ -180,11 +180,15 @@ class PassOptimizer(LinkedOptimizer, ABC):
             OptimizerError: No closure, or no gradient after running it, or sparse gradients.
         """
         closures = self._check_closures(closure)
-        looks = self._looks(len(closures)) if self._planned_passes() is not None else 1
+        check_clip(max_grad_norm)
+        self._plan = None
+        self._plan = (self._planned_passes(),)
+        looks = 1 if self._plan[0] is None else self._looks(len(closures))
         shares = shares_of(weights, len(closures))
         closures = [one for one in closures for _ in range(looks)]
         shares = [share for share in shares for _ in range(looks)]
         self._during_step = self._parameters()
+        self.stats.clear()
         self._unscale = self._inverse_scale(scaler)
         self._begin_step()
         direct = self._steps_from_backup(len(closures), scaler)
@@ -197,18 +201,18 @@ class PassOptimizer(LinkedOptimizer, ABC):
             self._unscale, self._during_step = None, []
             self._base_step(scaler, max_grad_norm, direct=direct)
         except BaseException:
-            if self._away:
+            if self._moved:
                 self._put_back()
             self._marks.note(self._all_parameters())  # what the failed pass left is no first pass
             raise
         finally:
-            self._unscale, self._during_step = None, []
+            self._unscale, self._scaler, self._during_step, self._plan = None, None, [], None
         return value
 
     def _steps_from_backup(self, closures: int, scaler: torch.amp.GradScaler | None) -> bool:
         """Whether the base optimizer's step also puts the weights back, which saves a pass over the memory."""
-        alone = closures == 1 and scaler is None and self._planned_passes() is not None
-        return alone and is_plain_sgd(self.base_optimizer)
+        perturbed = self._planned_passes() is not None
+        return perturbed and closures == 1 and scaler is None and is_plain_sgd(self.base_optimizer)
 
     def _begin_step(self) -> None:
         """Whatever a method must set at the start of a step."""
@@ -230,7 +234,9 @@ class PassOptimizer(LinkedOptimizer, ABC):
         return value
 
     def _planned_passes(self) -> int | None:
-        """Perturbed passes of this step, or None where the base optimizer steps alone."""
+        """Perturbed passes of this step, or None where the base optimizer steps alone; decided once a step."""
+        if self._plan is not None:
+            return self._plan[0]
         schedule = self.engine.schedule
         if not self._active() or (schedule is not None and not schedule(self.steps_done)):
             return None
@@ -247,6 +253,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
             return detached(None if fresh else self._pass(closure, "loss", last=True))
         randomness = self._randomness(fresh)
         self._backup.save(self._parameters())
+        self._moved = True
         if seen or fresh:
             self._save_statistics()
         values: list[Any] = []
@@ -267,12 +274,11 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 if not self.clean_pass and index == 0 and not seen:
                     self._save_statistics()
             self._wrap_up(extra)
-            self._away = not back
         except BaseException:
-            self._away = False
+            back = True
             raise
         finally:
-            self._put_back(weights=not self._away)
+            self._put_back(weights=back)
         return detached(values[0]) if values else None
 
     def _pass(self, closure: Closure, name: str, *, last: bool) -> Any:
@@ -289,6 +295,9 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 fix="Call backward on the loss before returning it.",
             )
         refuse_sparse(gradients)
+        if self._unscale is None and self._scaler is not None:
+            check_used(self._scaler)
+            self._unscale = inverse_scale(self._scaler, gradients[0].device)
         loss = value[-1] if isinstance(value, tuple | list) and value else value
         if isinstance(loss, Tensor) and loss.ndim == 0:
             self.stats[name] = loss.detach()
@@ -316,7 +325,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
             torch.nn.utils.clip_grad_norm_([p for p in self._parameters() if p.grad is not None], max_grad_norm)
         if direct:
             sgd_step_from(self.base_optimizer, self._backup.by_id())
-            self._away = False
+            self._moved = False
         elif scaler is None:
             self.base_optimizer.step()
         else:
@@ -327,12 +336,8 @@ class PassOptimizer(LinkedOptimizer, ABC):
     # Mixed precision, processes, random numbers -------------------------------------------------------------------
 
     def _inverse_scale(self, scaler: torch.amp.GradScaler | None) -> Tensor | None:
-        """1 / scale on the device, by the scaler's public interface and without waiting for it."""
-        if scaler is None or not scaler.is_enabled():
-            return None
-        one = torch.ones((), device=self._parameters()[0].device)
-        scaled: Any = scaler.scale(one)
-        return scaled.reciprocal()
+        self._scaler = scaler  # has it scaled nothing yet, the first pass will tell
+        return None if is_unused(scaler) else inverse_scale(scaler, self._parameters()[0].device)
 
     def _unscaled(self, gradients: list[Tensor]) -> list[Tensor]:
         """Divide gradients by the scaler's scale, in place; nothing without a scaler."""
@@ -376,7 +381,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
     def _put_back(self, *, weights: bool = True) -> None:
         if weights:
             self._backup.restore()
-            self._away = False
+            self._away = self._moved = False
         self._statistics.restore()
         forget_casts()
 

@@ -160,6 +160,7 @@ def build_optimizer(name: str, model: nn.Module, **options: Any) -> torch.optim.
         ConfigError: The name is unknown, an option is not read by this optimizer, or a value is out of range.
 
     Example:
+        >>> import torch
         >>> optimizer = build_optimizer("sam", torch.nn.Linear(1, 1), lr=0.1, rho=0.2)
         >>> optimizer.param_groups[0]["rho"]
         0.2

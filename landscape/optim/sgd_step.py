@@ -24,7 +24,7 @@ def is_plain_sgd(base: torch.optim.Optimizer) -> bool:
 
     Returns:
         True for ``torch.optim.SGD`` itself, without hooks and without a wrapped ``step`` (as learning-rate schedulers
-        make it), with numbers for options and plain CPU tensors for parameters.
+        make it), with numbers for options, and for parameters plain CPU tensors that share no memory.
     """
     if type(base) is not torch.optim.SGD or "step" in vars(base):
         return False
@@ -38,7 +38,13 @@ def is_plain_sgd(base: torch.optim.Optimizer) -> bool:
             (module, "_global_optimizer_post_hooks"),
         )
     ]
-    return not any(hooks) and all(_is_plain(group) for group in base.param_groups)
+    return not any(hooks) and all(_is_plain(group) for group in base.param_groups) and not _overlap(base)
+
+
+def _overlap(base: torch.optim.Optimizer) -> bool:
+    """Whether parameters share memory, so that each must step from what the one before it left."""
+    places = [p.untyped_storage().data_ptr() for group in base.param_groups for p in group["params"] if p.numel()]
+    return len(set(places)) < len(places)
 
 
 def _is_plain(group: dict[str, Any]) -> bool:
@@ -89,7 +95,8 @@ def _buffers(
     buffers = [state[p].get("momentum_buffer") for p in parameters]
     known = [(buffer, c) for buffer, c in zip(buffers, changes, strict=True) if buffer is not None]
     if known:
-        torch._foreach_mul_([buffer for buffer, _ in known], group["momentum"])
+        for buffer, _ in known:
+            buffer.mul_(group["momentum"])  # not all at once: that rounds otherwise in half precision
         torch._foreach_add_([buffer for buffer, _ in known], [c for _, c in known], alpha=1 - group["dampening"])
     for parameter, buffer, change in zip(parameters, buffers, changes, strict=True):
         state[parameter]["momentum_buffer"] = change.detach().clone() if buffer is None else buffer

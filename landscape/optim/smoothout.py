@@ -45,6 +45,7 @@ class SmoothOut(NoisyOptimizer):
     Example:
         With a = 0 it is the base optimizer.
 
+        >>> import torch
         >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0], dtype=torch.float64))
         >>> optimizer = SmoothOut([w], lr=0.1, a=0.0)
         >>> def closure():

@@ -252,3 +252,51 @@ def test_only_a_step_of_one_perturbed_closure_starts_from_the_backup(taken, part
     problem.optimizer.param_groups[0]["rho"] = 0.0  # not perturbed: the base's own step
     problem.steps(1)
     assert len(taken) == (parts == 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("base", OPTIONS)
+def test_half_precision_has_the_same_bits(taken, dtype, base) -> None:
+    ends = []
+    for watched in (False, True):
+        weight = nn.Parameter(torch.randn(5000, generator=generator(0, "tests", "half")).to(dtype))
+        optimizer = sam([weight], OPTIONS[base])
+        if watched:
+            optimizer.base_optimizer.register_step_pre_hook(lambda *_: None)
+
+        def closure(weight: nn.Parameter = weight, optimizer: SAM = optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = weight.float().pow(4).mean()
+            loss.backward()
+            return loss
+
+        for _ in range(10):
+            optimizer.step(closure)
+        ends.append(weight.detach().clone())
+    assert len(taken) == 10 and torch.equal(*ends)
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+@pytest.mark.parametrize("how", ["one memory", "one part of it", "twice in a group"])
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
+def test_parameters_that_share_memory_step_one_after_the_other(taken, size, how) -> None:
+    ends = []
+    for watched in (False, True):
+        memory = torch.linspace(-1, 1, size)
+        one = nn.Parameter(memory)
+        start = {"one memory": 0, "one part of it": 10}.get(how)
+        two = one if start is None else nn.Parameter(memory[start:])
+        optimizer = sam([one, two], {"momentum": 0.9})
+        if watched:
+            optimizer.base_optimizer.register_step_pre_hook(lambda *_: None)
+
+        def closure(one: nn.Parameter = one, two: nn.Parameter = two, optimizer: SAM = optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = one.square().sum() + two.pow(3).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        ends.append(memory.clone())
+    assert not taken and torch.equal(*ends)

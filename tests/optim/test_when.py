@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from landscape.errors import ConfigError
-from landscape.optim import SAM, Bernoulli, Every, GroupScheduler, Late, ProportionalRho, build_optimizer
+from landscape.optim import AMP, SAM, Bernoulli, Every, GroupScheduler, Late, ProportionalRho, build_optimizer
 from landscape.optim.when import parse_when
 from tests.optim.methods import closure_of, problem
 
@@ -106,3 +106,33 @@ def test_a_proportional_radius_takes_the_schedulers_highest_rate():
         assert group["rho"] == pytest.approx(0.2 * group["lr"] / 0.4)
         seen.append(group["rho"])
     assert max(seen) > 4 * min(seen)
+
+
+def test_numbers_of_a_step_are_of_that_step() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = SAM([weight], torch.optim.SGD, rho=0.1, lr=0.01, schedule=Every(2))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert set(optimizer.stats) == {"loss", "loss_perturbed", "grad_norm", "eps_norm"}
+    optimizer.step(closure)
+    assert set(optimizer.stats) == {"loss"}
+
+
+def test_a_look_tells_the_first_loss_from_the_later_ones() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = AMP([weight], lr=0.01, epsilon=0.3, inner_iter=3)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    with optimizer.perturbed(closure):
+        assert optimizer.stats["loss"] == 5.0 < optimizer.stats["loss_perturbed"]
