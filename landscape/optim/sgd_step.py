@@ -95,8 +95,11 @@ def _buffers(
     buffers = [state[p].get("momentum_buffer") for p in parameters]
     known = [(buffer, c) for buffer, c in zip(buffers, changes, strict=True) if buffer is not None]
     if known:
-        for buffer, _ in known:
-            buffer.mul_(group["momentum"])  # not all at once: that rounds otherwise in half precision
+        whole = [buffer for buffer, _ in known if buffer.itemsize >= 4]
+        if whole:
+            torch._foreach_mul_(whole, group["momentum"])
+        for buffer in (buffer for buffer, _ in known if buffer.itemsize < 4):  # all at once they round otherwise
+            buffer.mul_(group["momentum"])
         torch._foreach_add_([buffer for buffer, _ in known], [c for _, c in known], alpha=1 - group["dampening"])
     for parameter, buffer, change in zip(parameters, buffers, changes, strict=True):
         state[parameter]["momentum_buffer"] = change.detach().clone() if buffer is None else buffer

@@ -254,25 +254,30 @@ def test_only_a_step_of_one_perturbed_closure_starts_from_the_backup(taken, part
     assert len(taken) == (parts == 1)
 
 
+@pytest.mark.parametrize("size", [300, 5000])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("base", OPTIONS)
-def test_half_precision_has_the_same_bits(taken, dtype, base) -> None:
+def test_half_precision_has_the_same_bits(taken, dtype, base, size) -> None:
+    """Beside a parameter of another precision in the same group."""
     ends = []
     for watched in (False, True):
-        weight = nn.Parameter(torch.randn(5000, generator=generator(0, "tests", "half")).to(dtype))
-        optimizer = sam([weight], OPTIONS[base])
+        weight = nn.Parameter(torch.randn(size, generator=generator(0, "tests", "half")).to(dtype))
+        beside = nn.Parameter(torch.linspace(-1, 1, 50))
+        optimizer = sam([weight, beside], OPTIONS[base])
         if watched:
             optimizer.base_optimizer.register_step_pre_hook(lambda *_: None)
 
-        def closure(weight: nn.Parameter = weight, optimizer: SAM = optimizer) -> torch.Tensor:
+        def closure(
+            weight: nn.Parameter = weight, beside: nn.Parameter = beside, optimizer: SAM = optimizer
+        ) -> torch.Tensor:
             optimizer.zero_grad()
-            loss = weight.float().pow(4).mean()
+            loss = weight.float().pow(4).mean() + beside.square().sum()
             loss.backward()
             return loss
 
         for _ in range(10):
             optimizer.step(closure)
-        ends.append(weight.detach().clone())
+        ends.append(torch.cat([weight.detach().float(), beside.detach()]))
     assert len(taken) == 10 and torch.equal(*ends)
 
 
