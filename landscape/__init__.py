@@ -155,8 +155,6 @@ _HOMES = {
     }.items()
     for name in names.split()
 }
-
-
 _ROOMS = frozenset({*_HOMES.values(), "plotting", "recipes", "widgets"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from landscape.errors import ModelError, first_line
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
+_PATCH = 32  # weights of a filter
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _RELU_CALLS = (F.relu, torch.relu, torch.relu_)
 
@@ -26,16 +27,19 @@ class FoldedConvolution(nn.Module):
         convolution: Read at every :meth:`refresh`; its weights are not changed.
         norm: The batch normalization behind it, or None.
         fused: Whether one call of oneDNN does it all; else convolution, addition and rectifier are three.
+        patched: Whether it gets :func:`patches_of` its input, so that it is one matrix product.
     """
 
-    def __init__(self, convolution: nn.Conv1d | nn.Conv2d, norm: _BatchNorm | None, *, fused: bool) -> None:
+    def __init__(
+        self, convolution: nn.Conv1d | nn.Conv2d, norm: _BatchNorm | None, *, fused: bool, patched: bool = False
+    ) -> None:
         super().__init__()
         self._parts = (convolution, norm)  # in a tuple: modules of somebody else
-        self.fused, self.rectified = fused, False
+        self.fused, self.patched, self.rectified = fused, patched, False
         self.weight = convolution.weight.detach()  # the same memory: it follows
         self.bias = None if convolution.bias is None else convolution.bias.detach()
         if norm is not None or fused:
-            layout = torch.channels_last if fused else torch.contiguous_format
+            layout = torch.channels_last if fused and not patched else torch.contiguous_format
             self.weight = torch.empty_like(self.weight, memory_format=layout)
         if norm is not None:
             self.bias = torch.empty_like(self.weight[:, 0].flatten(1)[:, 0])
@@ -59,8 +63,12 @@ class FoldedConvolution(nn.Module):
             self.bias.add_(norm.bias)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Apply it to (B, C, ...)."""
+        """Apply it to (B, C, ...), or to patches (B, H, W, K)."""
         conv, _ = self._parts
+        if self.patched:
+            rows, after = x.view(-1, x.shape[-1]), "relu" if self.rectified else "none"
+            out = torch.ops.mkldnn._linear_pointwise.default(rows, self.weight.flatten(1), self.bias, after, [], "")
+            return out.view(*x.shape[:-1], -1).permute(0, 3, 1, 2)
         geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
         relu = "relu" if self.rectified else "none"
         if self.fused:
@@ -87,6 +95,9 @@ class FoldedModel:
     Args:
         replica: The model, in evaluation mode, nobody else's: it is read, and its modules are called.
         fused: Whether to use oneDNN's fused convolutions: float32 on a CPU only.
+        patches: With fused ones: whether a first convolution of few channels may be a matrix product with patches of
+            the images, which :meth:`prepare` cuts out. Convolutions of one channel run at a tenth of the speed of
+            others, and images that do not change need be cut once only.
 
     Raises:
         ModelError: Its forward cannot be traced, or holds nothing to fold.
@@ -99,60 +110,54 @@ class FoldedModel:
         (True, 1)
     """
 
-    def __init__(self, replica: nn.Module, *, fused: bool) -> None:
-        if replica._forward_hooks or replica._forward_pre_hooks:
-            raise ModelError(f"{type(replica).__name__} has forward hooks, which a rewritten forward would not call.")
-        try:
-            graph = fx.Tracer().trace(replica)
-        except Exception as error:
-            raise ModelError(
-                f"The forward of {type(replica).__name__} depends on its inputs' values, so it cannot be rewritten.",
-                got=first_line(error),
-            ) from error
-        self._module = fx.GraphModule(replica, graph)
+    def __init__(self, replica: nn.Module, *, fused: bool, patches: bool = False) -> None:
+        self.fused, self._patches, self._cut = fused, patches, None
+        self._module = traced(replica)
+        graph = self._module.graph
         self._folded: list[FoldedConvolution] = []
         self.folds = 0
         for node in list(graph.nodes):
             if node.op == "call_module":
-                self._fold(node, fused)
+                self._fold(node)
+        if self.fused:
+            for module in self._module.modules():
+                if _halves(module):
+                    module.forward = halved
         if not self._folded:
             raise ModelError(f"{type(replica).__name__} has no convolution to fold anything into.")
         graph.eliminate_dead_code()
         graph.lint()
         self._module.recompile()
 
-    def _fold(self, node: fx.Node, fused: bool) -> None:
+    def _fold(self, node: fx.Node) -> None:
         """Replace a convolution and what follows it."""
         modules = self._module
         convolution = modules.get_submodule(str(node.target))
-        if not isinstance(convolution, nn.Conv1d | nn.Conv2d) or not _is_plain(convolution):
+        if not is_plain(convolution):
             return
-        after = _only_user(node)
-        norm = None
-        if after is not None and after.op == "call_module":
-            candidate = modules.get_submodule(str(after.target))
-            if isinstance(candidate, _NORMS) and _is_fixed(candidate):
-                norm = candidate
-        fusable = fused and isinstance(convolution, nn.Conv2d)
+        found = norm_after(modules, node)
+        norm, last = (found[1], found[2]) if found is not None else (None, node)
+        fusable = self.fused and isinstance(convolution, nn.Conv2d)
         if norm is None and not fusable:
             return
-        new = FoldedConvolution(convolution, norm, fused=fusable)
+        patched = fusable and self._patches and _is_first(node) and _is_small(convolution)
+        new = FoldedConvolution(convolution, norm, fused=fusable, patched=patched)
         name = f"_folded_{len(self._folded)}"
         modules.add_submodule(name, new)
-        last = after if norm is not None and after is not None else node
         following = _only_user(last)
         other = _other_summand(following, last)
         end = following if other is not None and following is not None else last
         if _is_relu(modules, rectifier := _only_user(end)):
             new.rectified = True
             end = rectifier if rectifier is not None else end
-        if norm is None and end is node:  # nothing gained
+        if norm is None and end is node and not patched:  # nothing gained
             delattr(modules, name)
             return
         with modules.graph.inserting_after(end):
             arguments = (node.args[0],) if other is None else (node.args[0], other)
             made = modules.graph.call_module(name, arguments)
         end.replace_all_uses_with(made)
+        self._cut = convolution if patched else self._cut
         self._folded.append(new)
         self.folds += norm is not None
 
@@ -161,9 +166,93 @@ class FoldedModel:
         for convolution in self._folded:
             convolution.refresh()
 
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Lay inputs (B, ...) out as calls want them; what comes of it depends on no weight."""
+        if self._cut is not None:
+            return patches_of(inputs, self._cut)
+        return inputs.contiguous(memory_format=torch.channels_last) if self.fused and inputs.ndim == 4 else inputs
+
     def __call__(self, inputs: Tensor) -> Any:
-        """Return the model's outputs."""
+        """Return the model's outputs for inputs as :meth:`prepare` gives them."""
         return self._module.forward(inputs)  # without the report that calling it would print where it fails
+
+
+def patches_of(images: Tensor, convolution: nn.Conv1d | nn.Conv2d) -> Tensor:
+    """Cut out what a convolution multiplies its filters with.
+
+    Args:
+        images: (B, C, H, W).
+        convolution: Says how large patches are and where they lie, (H', W').
+
+    Returns:
+        (B, H', W', K) with K = C times the filters' height and width.
+    """
+    size, stride, dilation = convolution.kernel_size, convolution.stride, convolution.dilation
+    padding = cast("tuple[int, ...]", convolution.padding)
+    shape = [
+        (length + 2 * p - d * (k - 1) - 1) // s + 1
+        for length, p, d, k, s in zip(images.shape[2:], padding, dilation, size, stride, strict=True)
+    ]
+    cut = F.unfold(images, size, dilation, padding, stride)  # (B, K, H' W')
+    return cut.transpose(1, 2).contiguous().view(len(images), *shape, -1)
+
+
+def halved(x: Tensor) -> Tensor:
+    """Do what ``max_pool2d(x, 2)`` does, bit for bit, without writing down where each maximum was.
+
+    Args:
+        x: (..., H, W).
+
+    Returns:
+        (..., H / 2, W / 2), rounded down.
+
+    Example:
+        >>> halved(torch.arange(9.0).view(1, 1, 3, 3)).tolist()  # the last row and column are left out
+        [[[[4.0]]]]
+    """
+    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+    rows = torch.maximum(x[..., 0:height:2, :], x[..., 1:height:2, :])
+    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+
+
+def _halves(module: nn.Module) -> bool:
+    """Whether a module is ``nn.MaxPool2d(2)``, and nothing else."""
+    if type(module) is not nn.MaxPool2d or module._forward_hooks or module._forward_pre_hooks or module.ceil_mode:
+        return False
+    pairs = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1}
+    return not module.return_indices and all(getattr(module, k) in (v, (v, v), [v, v]) for k, v in pairs.items())
+
+
+def traced(replica: nn.Module) -> fx.GraphModule:
+    """Write a model's forward down as a graph of calls.
+
+    Args:
+        replica: The model; its modules are those that the graph calls.
+
+    Raises:
+        ModelError: It cannot be written down, or has hooks.
+    """
+    if replica._forward_hooks or replica._forward_pre_hooks:
+        raise ModelError(f"{type(replica).__name__} has forward hooks, which a rewritten forward would not call.")
+    try:
+        return fx.GraphModule(replica, fx.Tracer().trace(replica))
+    except Exception as error:
+        raise ModelError(
+            f"The forward of {type(replica).__name__} depends on its inputs' values, so it cannot be rewritten.",
+            got=first_line(error),
+        ) from error
+
+
+def norm_after(modules: fx.GraphModule, node: fx.Node) -> tuple[nn.Conv1d | nn.Conv2d, _BatchNorm, fx.Node] | None:
+    """Return the convolution that a node calls, the fixed normalization that alone uses its result, and its node.
+
+    None where there is no such pair.
+    """
+    after = _only_user(node)
+    if node.op != "call_module" or after is None or after.op != "call_module":
+        return None
+    convolution, norm = modules.get_submodule(str(node.target)), modules.get_submodule(str(after.target))
+    return (convolution, norm, after) if is_plain(convolution) and is_fixed(norm) else None
 
 
 def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
@@ -174,19 +263,33 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
 
-def _is_plain(module: nn.Conv1d | nn.Conv2d) -> bool:
+def is_plain(module: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d]:
+    """Whether a module is a convolution with zeros around its input, and nothing else."""
     if type(module) not in _CONVOLUTIONS or module._forward_hooks or module._forward_pre_hooks:
         return False
     return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
-def _is_fixed(norm: _BatchNorm) -> bool:
-    """Whether a normalization is one by fixed statistics, and nothing else."""
-    hooked = norm._forward_hooks or norm._forward_pre_hooks
-    return type(norm) in _NORMS and norm.running_mean is not None and not norm.training and not hooked
+def is_fixed(module: nn.Module) -> TypeGuard[_BatchNorm]:
+    """Whether a module is a normalization by fixed statistics, and nothing else."""
+    if type(module) not in _NORMS or module._forward_hooks or module._forward_pre_hooks:
+        return False
+    return module.running_mean is not None and not module.training
+
+
+def _is_first(node: fx.Node) -> bool:
+    """Whether a node alone uses the model's inputs."""
+    source = node.args[0]
+    return isinstance(source, fx.Node) and source.op == "placeholder" and _only_user(source) is node
+
+
+def _is_small(convolution: nn.Conv1d | nn.Conv2d) -> bool:
+    """Whether patches of its input are of moderate length: three channels of 3x3 are."""
+    return convolution.groups == 1 and convolution.weight[0].numel() <= _PATCH
 
 
 def _only_user(node: fx.Node | None) -> fx.Node | None:

@@ -103,7 +103,6 @@ class Objective(Replicated):
                 self._logits = True
                 self._flat, self._replica = self._make_replica(model)
             self._data = replace(self._data, copies=check_mean(self._replica, loss_fn, self._data))
-        self.batch_size = self._data.batch_size
 
     def __repr__(self) -> str:
         """One line: which model, its size, the data, and where it is computed."""
@@ -120,6 +119,26 @@ class Objective(Replicated):
     def examples(self) -> int:
         """N, the number of examples."""
         return self._data.examples
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per forward pass."""
+        return self._data.batch_size
+
+    def in_batches_of(self, examples: int) -> Objective:
+        """Return the same objective, of the same model and data, with another batch size.
+
+        Args:
+            examples: The batch size, at least 1.
+
+        Raises:
+            ConfigError: The loss is not a mean over examples, so there can be one batch only.
+        """
+        other = self.twin()
+        other._data = replace(self._data, batch_size=examples)
+        with preserved_rng():
+            check_mean(other._replica, self.loss_fn, other._data)
+        return other
 
     @property
     def targets(self) -> Tensor:

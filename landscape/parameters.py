@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import MismatchError, ModelError
+from landscape.errors import ConfigError, MismatchError, ModelError
 from landscape.seeding import preserved_rng
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -143,6 +144,52 @@ class Layout:
                     fix="Use the model it came from.",
                 )
         return [found[name] for name in self.names]
+
+    def subset(self, patterns: str | Sequence[str]) -> Layout:
+        """Return the layout of some of the weights only.
+
+        Args:
+            patterns: What they are called: a parameter ("head.weight"), a module ("layer1", with all that is in it), or
+                a pattern with ``*``, ``?`` or ``[...]`` for parameters ("*.bias"); one or several.
+
+        Raises:
+            ConfigError: One of them fits no weight that moves.
+
+        Example:
+            >>> Layout.of(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))).subset("1").names
+            ('1.weight', '1.bias')
+        """
+        wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+        fits = {p: {n for n in self.names if n == p or n.startswith(f"{p}.") or fnmatchcase(n, p)} for p in wanted}
+        for pattern, found in fits.items() or {"": set[str]()}.items():
+            if not found:
+                modules = dict.fromkeys(name.rpartition(".")[0] or name for name in self.names)
+                raise ConfigError(
+                    f"No weight that moves is called {pattern!r}.",
+                    expected="a parameter, a module or a pattern, such as " + ", ".join([*modules][:8]),
+                    got=repr(pattern),
+                    fix="See Layout.of(model).names for all.",
+                )
+        chosen = [index for index, name in enumerate(self.names) if any(name in found for found in fits.values())]
+        return Layout(
+            names=tuple(self.names[index] for index in chosen),
+            shapes=tuple(self.shapes[index] for index in chosen),
+            filter_dims=tuple(self.filter_dims[index] for index in chosen),
+        )
+
+    @cached_property
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """The parameters' names by the module that they belong to, in order; a parameter of the model's own by itself.
+
+        Example:
+            >>> Layout.of(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))).layers
+            {'0': ('0.weight', '0.bias'), '1': ('1.weight', '1.bias')}
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.names:
+            owner = name.rpartition(".")[0] or name
+            found[owner] = (*found.get(owner, ()), name)
+        return found
 
     def flatten(self, source: nn.Module | Mapping[str, Tensor]) -> Tensor:
         """Copy a model's weights, or named tensors, into one flat vector.

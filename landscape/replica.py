@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -56,10 +57,34 @@ class Replicated:
         """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
         return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
 
-    def snapshot(self) -> Self:
-        """Return the same objective of a copy of the model as it is now: what happens to the model passes it by."""
+    def restricted(self, patterns: str | Sequence[str]) -> Self:
+        """Return the same loss as a function of some of the weights; the others are, like buffers, the model's present.
+
+        Args:
+            patterns: Parameters, modules or patterns; see :meth:`Layout.subset`.
+
+        Returns:
+            An objective of the same model and data, with fewer weights that move.
+
+        Raises:
+            ConfigError: A pattern fits no weight that moves.
+        """
+        part = self._copied()
+        part.layout = self.layout.subset(patterns)
+        part._moving = frozenset(part.layout.names)
+        part._flat, part._replica = part._make_replica(self.model)
+        return part
+
+    def snapshot(self, weights: Tensor | None = None) -> Self:
+        """Return the same objective of a copy of the model as it is now: what happens to the model passes it by.
+
+        Args:
+            weights: (P,), where the copy's weights are to be; None for where the model's are.
+        """
         twin = self._copied()
-        _, twin.model = self._make_replica(self.model)
+        point, twin.model = self._make_replica(self.model)
+        if weights is not None:
+            point.copy_(weights)
         twin._flat, twin._replica = self._make_replica(twin.model)
         return twin
 

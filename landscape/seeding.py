@@ -88,6 +88,12 @@ class RNGState:
         state = np.random.get_state(legacy=False)
         return cls(python=random.getstate(), numpy=dict(state), torch_cpu=torch.get_rng_state(), torch_cuda=cuda)
 
+    def drew_since(self) -> bool:
+        """Whether one of torch's global generators has drawn a number since."""
+        now = RNGState.capture()
+        mine, theirs = (self.torch_cpu, *self.torch_cuda), (now.torch_cpu, *now.torch_cuda)
+        return len(mine) != len(theirs) or any(not torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
     def restore(self) -> None:
         """Put all global generators back."""
         random.setstate(self.python)

@@ -20,6 +20,8 @@ LAYERS = (
     ("parameters", "models", "datasets"),
     (
         "objective",
+        "convolution",
+        "differentiable",
         "double_backward",
         "fixed_data",
         "folding",
@@ -508,3 +510,10 @@ def test_undocumented_lets_pass():
         "'''m'''\nclass _A:\n    def f(self, x: int) -> int: ...\n\ndef g(*a: int, b: int = 1) -> None:\n    '''d'''\n"
     )
     assert undocumented(source) == []
+
+
+@pytest.mark.parametrize("room", ["optim", "surface", "recipes", "curvature", "training", "plotting"])
+def test_rooms_are_there_without_being_imported(room) -> None:
+    code = f"import landscape as ll; print(ll.{room}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"landscape.{room}", done.stderr

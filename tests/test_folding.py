@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from landscape.errors import ModelError
-from landscape.folding import FoldedModel, fused_available
+from landscape.folding import FoldedModel, fused_available, halved, patches_of
 from landscape.models import build_model
 from landscape.seeding import generator, seeded
 
@@ -112,3 +112,74 @@ class Branching(nn.Module):
 def test_a_forward_that_looks_at_values_is_refused():
     with pytest.raises(ModelError, match="depends on its inputs"):
         FoldedModel(Branching().eval(), fused=False)
+
+
+def fused() -> None:
+    if not fused_available(torch.device("cpu"), torch.float32):
+        pytest.skip("oneDNN's fused convolutions are not there")
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize(
+    "options", [{"padding": 1}, {"stride": 2}, {"dilation": 2, "padding": (2, 1)}, {"padding": 1, "bias": False}]
+)
+def test_a_first_convolution_of_few_channels_is_a_product_with_patches(norm, options):
+    """1e-5 of the largest output: float32 sums in another order."""
+    fused()
+    with seeded(0, "tests", "patches"):
+        layers = [nn.Conv2d(3, 5, 3, **options), *([nn.BatchNorm2d(5)] if norm else []), nn.ReLU(), nn.Conv2d(5, 4, 2)]
+        model, x = unlike_the_first(nn.Sequential(*layers)), torch.randn(6, 3, 9, 7)
+    expected = model(x)
+    folded = FoldedModel(copy.deepcopy(model), fused=True, patches=True)
+    prepared = folded.prepare(x)
+    assert prepared.ndim == 4 and prepared.shape[-1] == 27
+    found = folded(prepared)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert found.shape == expected.shape
+
+
+@pytest.mark.parametrize("model", [nn.Conv2d(4, 8, 3), nn.Conv2d(2, 4, 3, groups=2)])
+def test_other_convolutions_get_images(model):
+    fused()
+    whole = nn.Sequential(model, nn.ReLU()).eval().requires_grad_(False)
+    x = torch.randn(2, model.in_channels, 6, 6)
+    assert FoldedModel(whole, fused=True, patches=True).prepare(x).shape == x.shape
+
+
+def test_inputs_that_something_else_uses_too_stay_images():
+    fused()
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x).relu() + x
+
+    model, x = Beside().eval().requires_grad_(False), torch.randn(2, 1, 6, 6)
+    folded = FoldedModel(copy.deepcopy(model), fused=True, patches=True)
+    torch.testing.assert_close(folded(folded.prepare(x)), model(x))
+
+
+def test_patches_times_filters_are_the_convolution():
+    conv = nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False).double()
+    x = torch.randn(4, 2, 8, 7, dtype=torch.float64)
+    found = (patches_of(x, conv) @ conv.weight.flatten(1).T).permute(0, 3, 1, 2)
+    torch.testing.assert_close(found, conv(x))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_halving_is_max_pooling_bit_for_bit(size, layout):
+    x = torch.randn(3, 4, *size).contiguous(memory_format=layout)
+    x[0, 0, 0, 0], x[1, 1, 1, 1], x[2, 2, 0, 1] = float("nan"), float("inf"), -float("inf")
+    assert torch.equal(halved(x).nan_to_num(7.0), F.max_pool2d(x, 2).nan_to_num(7.0))
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ceil_mode=True)])
+def test_pooling_stays_what_it_is(pool):
+    fused()
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pool).eval().requires_grad_(False), torch.randn(2, 1, 9, 9)
+    folded = FoldedModel(copy.deepcopy(model), fused=True)
+    torch.testing.assert_close(folded(folded.prepare(x)), model(x), rtol=1e-5, atol=1e-5)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from landscape.errors import MismatchError, ModelError
+from landscape.errors import ConfigError, MismatchError, ModelError
 from landscape.parameters import Layout, preserved
 from landscape.seeding import seeded
 
@@ -139,3 +139,26 @@ def test_a_preserved_model_comes_back_bit_for_bit(error):
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("0", ("0.weight", "0.bias")),
+        ("*.bias", ("0.bias", "1.bias")),
+        (["1.weight", "0.b*"], ("0.bias", "1.weight")),
+        ("[01].weight", ("0.weight", "1.weight")),
+    ],
+)
+def test_a_subset_keeps_the_order_of_the_layout(patterns, names):
+    layout = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)))
+    part = layout.subset(patterns)
+    assert part.names == names
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    assert part.shapes == tuple(shapes[name] for name in names)
+
+
+@pytest.mark.parametrize("patterns", ["2", "0.weights", [], ["0", "x"], "weight"])
+def test_a_pattern_that_fits_nothing_is_told(patterns):
+    with pytest.raises(ConfigError, match="No weight that moves is called"):
+        Layout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))).subset(patterns)

@@ -3,98 +3,65 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.curvature.graph import free_memory
-from landscape.curvature.operator import CurvatureOperator
-from landscape.curvature.output_graphs import OutputGraphs, Through
-from landscape.double_backward import twice_differentiable
-from landscape.errors import ConfigError
+from landscape.curvature.frozen import FrozenOperator
+from landscape.errors import ConfigError, ModelError
 from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import generator
 
 Kind = Literal["exact", "monte-carlo", "empirical"]
+Through = Callable[[Tensor], Tensor]
+"""Multiplies with a symmetric matrix over one batch's outputs, (B, ...) to (B, ...)."""
 
 
-class OutputCurvature(CurvatureOperator):
+@dataclass(frozen=True)
+class OutputGraph:
+    """One batch: its part of ``J^T M J``, with J the Jacobian of the outputs and M the curvature over them."""
+
+    outputs: Tensor
+    dual: Tensor  # u, (B, ...)
+    pulled: Tensor  # J^T u, (P,), which is linear in u: its derivative is J
+    through: Through
+
+
+class OutputCurvature(FrozenOperator[OutputGraph]):
     """``J^T M J``, with J the Jacobian of all outputs and M symmetric, one block for each batch.
 
-    Frozen at the weights that the model has when this is built. Products are exact: forward by differentiating
-    ``J^T u`` in u, back by the chain rule. Graphs are kept between products where they fit into memory.
-
-    Args:
-        objective: Whose model and data. Its model is not changed.
-        memory: Bytes that kept graphs may take; 0 keeps none. By default half of what is free on a CUDA device; on a
-            CPU a quarter of what is free, at most 4 GiB.
+    Products are exact: forward by differentiating ``J^T u`` in u, back by the chain rule. All arguments are those of
+    :class:`landscape.curvature.frozen.FrozenOperator`.
 
     Raises:
-        NonDeterministicError: The model draws random numbers in evaluation mode.
-        ModelError: Its output is no tensor.
-        ConfigError: ``memory`` is negative.
+        ModelError: The model's output is no tensor, or does not depend on its weights.
     """
 
-    def __init__(self, objective: Objective, *, memory: int | None = None) -> None:
-        if memory is not None and memory < 0:
-            raise ConfigError("memory is out of range.", expected="bytes, not negative", got=memory)
-        objective.check_deterministic()
-        self.objective = objective.snapshot()
-        budget = free_memory(objective.device) if memory is None else memory
-        with twice_differentiable():
-            self._flat = self.objective.weights().requires_grad_(True)
-            self._graphs = OutputGraphs(self.objective, self._flat, self._curvature, budget)
+    def _build(self) -> Iterator[OutputGraph]:
+        for number, (outputs, targets) in enumerate(self._model.output_terms(self._flat)):
+            if not isinstance(outputs, Tensor) or not outputs.requires_grad:
+                raise ModelError(
+                    "The model's output cannot be linearized.",
+                    expected="one tensor that depends on the weights",
+                    got=type(outputs).__name__ if not isinstance(outputs, Tensor) else "one that does not",
+                    fix="Use Hessian, which needs the loss alone, or wrap the model so that it returns its scores.",
+                )
+            dual = torch.zeros_like(outputs, requires_grad=True)
+            pulled = torch.autograd.grad(outputs, self._flat, dual, create_graph=True)[0]
+            yield OutputGraph(outputs, dual, pulled, self._curvature(number, outputs.detach(), targets))
+
+    def _multiply(self, graph: OutputGraph, row: Tensor) -> Tensor:
+        pushed = torch.autograd.grad(graph.pulled, graph.dual, row, retain_graph=True)[0]
+        return torch.autograd.grad(graph.outputs, self._flat, graph.through(pushed), retain_graph=True)[0]
 
     @abstractmethod
     def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
         """Return what multiplies with M over a batch's outputs."""
-
-    @property
-    def size(self) -> int:
-        """P, the number of weights."""
-        return self.objective.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The objective's dtype, in which products are computed."""
-        return self.objective.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The objective's device."""
-        return self.objective.device
-
-    @property
-    def keeps_graph(self) -> bool:
-        """Whether the graphs are kept between products."""
-        return self._graphs.kept
-
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        """Multiply with a vector (P,), or with K vectors (P, K).
-
-        Args:
-            vector: (P,) or (P, K); it is brought to the operator's device and dtype.
-
-        Returns:
-            The product, in the shape of ``vector``, on the operator's device and in its dtype.
-
-        Raises:
-            MismatchError: The shape is another one.
-        """
-        rows = self.rows_of(vector)
-        total = torch.zeros_like(rows)
-        with twice_differentiable():
-            for graph in self._graphs:
-                for row, product in zip(rows, total, strict=True):
-                    product += graph.multiply(row)
-        return total.T.reshape(vector.shape)
-
-    def close(self) -> None:
-        """Give the memory of kept graphs back. Products still work; each builds its graphs again."""
-        self._graphs.release()
 
 
 class GGN(OutputCurvature):
@@ -107,12 +74,16 @@ class GGN(OutputCurvature):
 
     Args:
         objective: Whose loss. Its model is not changed.
-        memory: Bytes that kept graphs may take; see :class:`OutputCurvature`.
+        parameters: Which weights the matrix is over; see :class:`Hessian`, as for the next three.
+        weights: Where, if not at the model's present weights.
+        memory: Bytes that kept graphs may take.
+        memory_limit: Bytes that a product may take in all.
 
     Raises:
         NonDeterministicError: The model draws random numbers in evaluation mode.
         ModelError: Its output is no tensor.
-        ConfigError: ``memory`` is negative.
+        ConfigError: ``memory`` or ``memory_limit`` is out of range, or ``parameters`` fit no weight.
+        MismatchError: ``weights`` do not fit the model.
 
     Example:
         The output w^2 has the derivative 2 w, and the loss (w^2)^2 the curvature 2 in it: G = 2 (2 w)^2 = 8 at w = 1.
@@ -148,7 +119,7 @@ class GGN(OutputCurvature):
 
     def provenance(self) -> dict[str, Any]:
         """Say what this is the matrix of; plain JSON values."""
-        return {"operator": "GGN", **self.objective.provenance()}
+        return self._about()
 
 
 class Fisher(OutputCurvature):
@@ -169,13 +140,18 @@ class Fisher(OutputCurvature):
         kind: One of the three.
         samples: S of "monte-carlo". Default 1, as in K-FAC.
         seed: Names the draws of "monte-carlo".
-        memory: Bytes that kept graphs may take; see :class:`OutputCurvature`.
+        parameters: Which weights the matrix is over; see :class:`Hessian`, as for the next three.
+        weights: Where, if not at the model's present weights.
+        memory: Bytes that kept graphs may take.
+        memory_limit: Bytes that a product may take in all.
 
     Raises:
         NonDeterministicError: The model draws random numbers in evaluation mode.
         ModelError: Its output is no tensor.
-        ConfigError: ``kind`` is unknown; ``samples`` is below 1; ``memory`` is negative; or the objective is no
-            classifier with a plain cross-entropy, where its predictions are asked for.
+        ConfigError: ``kind`` is unknown; ``samples`` is below 1; ``memory`` or ``memory_limit`` is out of range;
+            ``parameters`` fit no weight; or the objective is no classifier with a plain cross-entropy, where its
+            predictions are asked for.
+        MismatchError: ``weights`` do not fit the model.
 
     Example:
         One weight, the score of class 0 against a score of 0: p = 1/2 at w = 0, and F = p (1 - p).
@@ -202,7 +178,10 @@ class Fisher(OutputCurvature):
         kind: Kind = "exact",
         samples: int = 1,
         seed: int = 0,
+        parameters: str | Sequence[str] | None = None,
+        weights: Tensor | None = None,
         memory: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         if kind not in ("exact", "monte-carlo", "empirical"):
             raise ConfigError("Unknown kind of Fisher.", expected="'exact', 'monte-carlo' or 'empirical'", got=kind)
@@ -216,7 +195,7 @@ class Fisher(OutputCurvature):
                 fix="Use GGN, or kind='empirical'.",
             )
         self.kind, self.samples, self.seed = kind, samples, seed
-        super().__init__(objective, memory=memory)
+        super().__init__(objective, parameters=parameters, weights=weights, memory=memory, memory_limit=memory_limit)
 
     def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
         examples = self.objective.examples
@@ -241,7 +220,7 @@ class Fisher(OutputCurvature):
     def provenance(self) -> dict[str, Any]:
         """Say what this is the matrix of; plain JSON values."""
         drawn = {"samples": self.samples, "seed": self.seed} if self.kind == "monte-carlo" else {}
-        return {"operator": "Fisher", "kind": self.kind, **drawn, **self.objective.provenance()}
+        return self._about(kind=self.kind, **drawn)
 
 
 def _outer(slopes: Tensor, count: int) -> Through:

@@ -1,82 +1,49 @@
-"""The gradients of all batches with the graphs that a second derivative needs: kept, or built again."""
+"""The graphs that products need, of all batches of an objective: kept between products, or built again."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from landscape.inputs import named_tensors
-from landscape.objective import Objective
-
-_CPU_LIMIT = 4 * 2**30
+Graph = TypeVar("Graph")
+"""What is kept of one batch."""
 
 
-def free_memory(device: torch.device) -> int:
-    """Return how many bytes kept graphs may take where the user does not say.
-
-    Half of what is free on a CUDA device; a quarter of what is free on a CPU, and at most 4 GiB (containers often have
-    less than the machine says); 1 GiB where nothing is known.
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**30
-    return min(free // 4, _CPU_LIMIT)
-
-
-class GradientGraphs:
-    """The gradients of an objective's batches at one point, each with its graph; their sum is the gradient.
+class BatchGraphs(Generic[Graph]):
+    """One graph for each batch of an objective at one point, kept where all fit into memory.
 
     Args:
-        objective: Nobody else's: its weights and buffers must not change while graphs are kept.
-        flat: (P,) leaf that requires grad.
-        memory: Bytes that kept graphs may take.
+        build: Yields the graphs, batch by batch. What they depend on must not change while graphs are kept.
+        batches: How many there are.
+        memory: Bytes that kept graphs may take. How many they need is measured on the first one.
+        known: Tensors that are there anyway: weights and data.
     """
 
-    def __init__(self, objective: Objective, flat: Tensor, memory: int) -> None:
-        self.objective, self.flat = objective, flat
-        self.loss = torch.zeros((), dtype=torch.float64, device=flat.device)
-        self.gradient = torch.zeros_like(flat)
-        batches = -(-objective.examples // objective.batch_size)
-        self.bytes = batches * graph_bytes(self._build, objective, flat)
-        self.kept = self.bytes <= memory
-        self._gradients: list[Tensor] = []
-        for term, gradient in self._build():
-            self.loss += term.detach().double()
-            self.gradient += gradient.detach()
-            if self.kept:
-                self._gradients.append(gradient)
+    def __init__(self, build: Callable[[], Iterator[Graph]], *, batches: int, memory: int, known: list[Tensor]) -> None:
+        self._build = build
+        self.bytes = batches * graph_bytes(build, known) if memory > 0 else 0
+        self.kept = memory > 0 and self.bytes <= memory
+        self._graphs: list[Graph] = list(build()) if self.kept else []
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield the gradient of each batch, (P,), with its graph."""
-        if self.kept:
-            yield from self._gradients
-        else:
-            yield from (gradient for _, gradient in self._build())
+    def __iter__(self) -> Iterator[Graph]:
+        """Yield the graph of each batch."""
+        yield from self._graphs if self.kept else self._build()
 
     def release(self) -> None:
         """Drop the kept graphs; they are built again for each product from now on."""
         self.kept = False
-        self._gradients.clear()
-
-    def _build(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for term in self.objective.loss_terms(self.flat):
-            yield term, torch.autograd.grad(term, self.flat, create_graph=True)[0]
+        self._graphs = []
 
 
-def graph_bytes(build: Callable[[], Iterator[Any]], objective: Objective, flat: Tensor) -> int:
-    """Build the first batch's graph once and count the bytes it holds beside weights and data.
+def graph_bytes(build: Callable[[], Iterator[Any]], known: list[Tensor]) -> int:
+    """Build the first batch's graph once and count the bytes it holds beside what is there anyway.
 
     Args:
         build: Yields what has the graphs, batch by batch.
-        objective: Whose data.
-        flat: (P,), the weights.
+        known: What is there anyway.
     """
     held: dict[int, Tensor] = {}
 
@@ -84,9 +51,7 @@ def graph_bytes(build: Callable[[], Iterator[Any]], objective: Objective, flat: 
         held[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    known = {flat.untyped_storage().data_ptr()}
-    inputs, targets = next(objective.batches())
-    known |= {tensor.untyped_storage().data_ptr() for tensor in (*named_tensors(inputs).values(), targets)}
+    ours = {tensor.untyped_storage().data_ptr() for tensor in known}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         _ = next(build())
-        return sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in known)
+        return sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in ours)

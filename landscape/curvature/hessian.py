@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.curvature.graph import GradientGraphs, free_memory
+from landscape.curvature.frozen import FrozenOperator
 from landscape.curvature.lanczos import random_normal
-from landscape.curvature.operator import CurvatureOperator
 from landscape.double_backward import hessian_product, twice_differentiable
-from landscape.errors import ConfigError, NonFiniteError
+from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 
 _TF32 = 2.0**-10  # the precision of convolutions and matrix products in float32 on CUDA, where they may be rounded
@@ -24,27 +24,42 @@ class SymmetryWarning(UserWarning):
     """A matrix of second derivatives is not symmetric, so at least one of its parts is wrong."""
 
 
-class Hessian(CurvatureOperator):
+@dataclass(frozen=True)
+class GradientGraph:
+    """One batch: its part of the loss, 0-d, and of the gradient, (P,), with its graph."""
+
+    loss: Tensor
+    gradient: Tensor
+
+
+class Hessian(FrozenOperator[GradientGraph]):
     """The second derivative of the mean loss, at the weights that the model has when this is built.
 
     Definition: ``H[i, j] = d^2 L / dw_i dw_j`` with L the objective's loss, averaged over examples. Products are exact,
     by double backward; there are no finite differences, which fail for ReLU networks in single precision.
 
-    It is frozen: later changes of the model pass it by. The graphs of all batches are kept between products where they
-    fit into memory, and built again for each product where not; both give the same matrix.
+    It is frozen: later changes of the model pass it by. Fixed normalization is folded into convolutions, and a product
+    costs about two gradients where graphs are kept, three and a half where they are built again.
 
     Products are computed in the weights' dtype. Two or three digits, as float16 and bfloat16 have, are too few for
     eigenvalues, which are then marked as not converged: use ``model.float()``.
 
     Args:
         objective: Whose loss. Its model is not changed.
+        parameters: Which weights the matrix is over, for example "layer1", "head.weight" or ["*.weight"]; see
+            :meth:`landscape.parameters.Layout.subset`. Default: all that are trainable. The others are constants.
+        weights: (P,), all trainable weights, for the Hessian at another point than the model's present weights.
         memory: Bytes that kept graphs may take; 0 keeps none. By default half of what is free on a CUDA device; on a
             CPU a quarter of what is free, at most 4 GiB. What they need is measured on the first batch.
+        memory_limit: Bytes that a product may take in all, kept graphs included, beside weights and data. Batches are
+            made as small as it needs. By default they are the objective's.
 
     Raises:
         NonDeterministicError: The model draws random numbers in evaluation mode.
         NonFiniteError: The loss or its gradient is NaN or infinite at these weights.
-        ConfigError: ``memory`` is negative.
+        ConfigError: ``memory`` is negative; ``memory_limit`` is too small for one example; or ``parameters`` fit no
+            weight.
+        MismatchError: ``weights`` do not fit the model.
 
     Warns:
         SymmetryWarning: At the first product, where ``u.Hv`` and ``v.Hu`` of two random vectors differ by more than
@@ -63,25 +78,49 @@ class Hessian(CurvatureOperator):
         B. Pearlmutter, Fast Exact Multiplication by the Hessian, Neural Computation 1994.
     """
 
-    def __init__(self, objective: Objective, *, memory: int | None = None) -> None:
-        if memory is not None and memory < 0:
-            raise ConfigError("memory is out of range.", expected="bytes, not negative", got=memory)
-        objective.check_deterministic()
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        parameters: str | Sequence[str] | None = None,
+        weights: Tensor | None = None,
+        memory: int | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
         self._checked = False
-        self.objective = objective.snapshot()
-        budget = free_memory(objective.device) if memory is None else memory
-        with twice_differentiable():
-            self._flat = self.objective.weights().requires_grad_(True)
-            self._graphs = GradientGraphs(self.objective, self._flat, budget)
+        super().__init__(objective, parameters=parameters, weights=weights, memory=memory, memory_limit=memory_limit)
+        self._loss, self._gradient = self._first_order()
         self._check_finite()
+
+    def _build(self) -> Iterator[GradientGraph]:
+        for term in self._model.loss_terms(self._flat):
+            yield GradientGraph(term.detach(), torch.autograd.grad(term, self._flat, create_graph=True)[0])
+
+    def _multiply(self, graph: GradientGraph, row: Tensor) -> Tensor:
+        return hessian_product(graph.gradient, self._flat, row)
+
+    def _first_order(self) -> tuple[Tensor, Tensor]:
+        """The loss, 0-d float64, and its gradient, (P,)."""
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        gradient = torch.zeros_like(self._flat, requires_grad=False)
+        with twice_differentiable():
+            if self.keeps_graph:
+                for graph in self._graphs:
+                    loss += graph.loss.double()
+                    gradient += graph.gradient.detach()
+            else:
+                for term in self._model.loss_terms(self._flat):
+                    loss += term.detach().double()
+                    gradient += torch.autograd.grad(term, self._flat)[0]
+        return loss, gradient
 
     def __repr__(self) -> str:
         """One line: of which objective."""
         return f"Hessian({self.size} x {self.size} of {self.objective!r})"
 
     def _check_finite(self) -> None:
-        loss, bad = float(self._graphs.loss), int((~torch.isfinite(self._graphs.gradient)).sum())
-        if not torch.isfinite(self._graphs.loss) or bad:
+        loss, bad = float(self._loss), int((~torch.isfinite(self._gradient)).sum())
+        if not math.isfinite(loss) or bad:
             self.close()
             raise NonFiniteError(
                 "There is no Hessian at these weights.",
@@ -91,29 +130,9 @@ class Hessian(CurvatureOperator):
             )
 
     @property
-    def size(self) -> int:
-        """P, the number of weights."""
-        return self.objective.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The objective's dtype, in which products are computed."""
-        return self.objective.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The objective's device."""
-        return self.objective.device
-
-    @property
-    def keeps_graph(self) -> bool:
-        """Whether the graphs are kept between products."""
-        return self._graphs.kept
-
-    @property
     def gradient(self) -> Tensor:
         """The gradient at these weights, (P,), a copy."""
-        return self._graphs.gradient.clone()
+        return self._gradient.clone()
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         """Multiply the Hessian with a vector (P,), or with K vectors (P, K).
@@ -128,16 +147,7 @@ class Hessian(CurvatureOperator):
             MismatchError: The shape is another one.
         """
         self._check_symmetry()
-        return self._product(vector)
-
-    def _product(self, vector: Tensor) -> Tensor:
-        rows = self.rows_of(vector)
-        with twice_differentiable():
-            total = torch.zeros_like(rows)
-            for gradient in self._graphs:
-                for row, product in zip(rows, total, strict=True):
-                    product += hessian_product(gradient, self._flat, row)
-        return total.T.reshape(vector.shape)
+        return super().__matmul__(vector)
 
     def _check_symmetry(self) -> None:
         """Compare ``u.Hv`` with ``v.Hu`` once: an operation with a wrong second derivative makes them differ."""
@@ -145,7 +155,7 @@ class Hessian(CurvatureOperator):
             return
         self._checked = True
         u, v = (random_normal(self, 0, "symmetry", which) for which in ("u", "v"))
-        images = self._product(torch.stack([u, v], dim=1)).double()
+        images = super().__matmul__(torch.stack([u, v], dim=1)).double()
         crossed = torch.stack([u.double() @ images[:, 1], v.double() @ images[:, 0], torch.linalg.vector_norm(images)])
         one, other, size = crossed.tolist()
         if abs(one - other) > self._asymmetry() * size:
@@ -165,18 +175,4 @@ class Hessian(CurvatureOperator):
 
     def provenance(self) -> dict[str, Any]:
         """Say what this is the Hessian of; plain JSON values."""
-        return {"operator": "Hessian", **self.objective.provenance()}
-
-    def close(self) -> None:
-        """Give the memory of kept graphs back. Products still work; each builds its graphs again."""
-        self._graphs.release()
-
-    def __enter__(self) -> Self:
-        """Return the operator itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the memory of kept graphs back."""
-        self.close()
+        return self._about()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscape.errors import OptimizerError
 from landscape.optim.closures import forget_casts, refuse_sparse
+from landscape.optim.options import check_clip
 from landscape.optim.passes import Closure, PassOptimizer
 
 
@@ -100,7 +101,9 @@ class PerturbedOptimizer(PassOptimizer):
 
         Raises:
             OptimizerError: There was no first_step().
+            ConfigError: ``max_grad_norm`` is no number of at least 0. The weights stay perturbed.
         """
+        check_clip(max_grad_norm)
         if not self._away:
             raise OptimizerError("second_step() without first_step().", fix="Call first_step() before the second pass.")
         passes = self._planned_passes()

@@ -178,6 +178,7 @@ class PassOptimizer(LinkedOptimizer, ABC):
 
         Raises:
             OptimizerError: No closure, or no gradient after running it, or sparse gradients.
+            ConfigError: ``max_grad_norm`` is no number of at least 0, or ``weights`` do not fit the closures.
         """
         closures = self._check_closures(closure)
         check_clip(max_grad_norm)
@@ -198,7 +199,6 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 value = self._gradient(closures[0], fresh=fresh, back=not direct)
             else:
                 value = self._averaged_gradient(closures, shares)
-            self._unscale, self._during_step = None, []
             self._base_step(scaler, max_grad_norm, direct=direct)
         except BaseException:
             if self._moved:
@@ -274,9 +274,6 @@ class PassOptimizer(LinkedOptimizer, ABC):
                 if not self.clean_pass and index == 0 and not seen:
                     self._save_statistics()
             self._wrap_up(extra)
-        except BaseException:
-            back = True
-            raise
         finally:
             self._put_back(weights=back)
         return detached(values[0]) if values else None

@@ -10,12 +10,10 @@ from torch import Tensor
 from landscape.cuda_graph import available, capture
 from landscape.errors import ModelError, first_line
 from landscape.objective import Objective
-from landscape.surface.single import FoldedEngine, PlainEngine, Points
-
-Values = tuple[Tensor, Tensor]
+from landscape.surface.single import FoldedEngine, PlainEngine, SingleEngine
 
 
-class GraphedEngine:
+class GraphedEngine(SingleEngine):
     """One point at a time, launched as a whole: for networks whose kernels are shorter than their launches.
 
     The folded evaluation is recorded where the model can be folded, else the plain one. Weights are moved outside the
@@ -30,7 +28,7 @@ class GraphedEngine:
         ModelError: It is not on a CUDA device, or cannot be recorded.
     """
 
-    name, block = "graphed", 1
+    name = "graphed"
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         if not available(objective.device):
@@ -41,7 +39,7 @@ class GraphedEngine:
                 fix="Use engine='auto' or 'plain', or Objective(..., device='cuda').",
             )
         self.objective, self._vectors, self._center = objective, vectors, center
-        self._inner: FoldedEngine | PlainEngine
+        self._inner: SingleEngine
         try:
             self._inner = FoldedEngine(objective, vectors, center=center)
         except ModelError:
@@ -61,13 +59,12 @@ class GraphedEngine:
         """Return the same engine with buffers of its own."""
         return GraphedEngine(self.objective.twin(), self._vectors, center=self._center)
 
-    def evaluate(self, points: Points) -> Values:
-        """Evaluate points one after the other."""
-        found = []
-        with torch.no_grad():
-            for coordinates in points:
-                self._inner.move(coordinates)
-                self._replay()
-                found.append(tuple(value.clone() for value in self._values))
-        loss, accuracy = zip(*found, strict=True)
-        return torch.stack(loss), torch.stack(accuracy)
+    def move(self, coordinates: Sequence[float]) -> None:
+        """Go to a point."""
+        self._inner.move(coordinates)
+
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
+        self._replay()
+        loss, accuracy = self._values
+        return loss.clone(), accuracy.clone()

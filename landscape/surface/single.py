@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from landscape.folding import FoldedModel, fused_available
 from landscape.objective import Objective
 
 Points = Sequence[Sequence[float]]
+_ROOM = 2**28  # bytes that patches may take, which are many times the images
 
 
 class Moves:
@@ -40,7 +42,32 @@ class Moves:
             rows.addcmul_(column.unsqueeze(1), vector)
 
 
-class PlainEngine:
+class SingleEngine(ABC):
+    """One point at a time: go there, and evaluate."""
+
+    block = 1
+
+    @abstractmethod
+    def move(self, coordinates: Sequence[float]) -> None:
+        """Go to a point."""
+
+    @abstractmethod
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy there, 0-d float64 tensors on the device that nothing overwrites."""
+
+    def __call__(self, coordinates: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Evaluate one point: its coordinates to mean loss and accuracy, 0-d float64 tensors on the device."""
+        with torch.no_grad():
+            self.move(coordinates)
+            return self.value()
+
+    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Evaluate points one after the other."""
+        loss, accuracy = zip(*map(self, points), strict=True)
+        return torch.stack(loss), torch.stack(accuracy)
+
+
+class PlainEngine(SingleEngine):
     """One point at a time: a copy, two vector operations and a forward pass.
 
     Args:
@@ -49,7 +76,7 @@ class PlainEngine:
         center: (P,), or None for the model's present weights.
     """
 
-    name, block = "plain", 1
+    name = "plain"
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         self.objective, self._moves = objective, Moves(objective, vectors, center)
@@ -68,19 +95,8 @@ class PlainEngine:
         """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
         return self.objective.evaluate_at(self._point)
 
-    def __call__(self, coordinates: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Evaluate one point: its coordinates to mean loss and accuracy, 0-d float64 tensors on the device."""
-        with torch.no_grad():
-            self.move(coordinates)
-            return self.value()
 
-    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
-        """Evaluate points one after the other."""
-        loss, accuracy = zip(*map(self, points), strict=True)
-        return torch.stack(loss), torch.stack(accuracy)
-
-
-class FoldedEngine:
+class FoldedEngine(SingleEngine):
     """One point at a time, with normalization folded into the convolutions, in batches of 64 that stay in the cache.
 
     Args:
@@ -92,44 +108,43 @@ class FoldedEngine:
         ModelError: The model's forward cannot be rewritten, or holds nothing to fold.
     """
 
-    name, block, examples = "folded", 1, 64
+    name, examples = "folded", 64
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         if objective.writes_inputs:
             raise ModelError("The model works in place on its inputs.", fix="Use engine='plain'.")
         self.objective, self._moves = objective, Moves(objective, vectors, center)
-        self._fused = fused_available(objective.device, objective.dtype)
+        self._fused, self._patches = fused_available(objective.device, objective.dtype), True
         self._flat, self._model = self._build()
-        if self._fused and not self._runs():  # a model that views its images as contiguous ones
+        one = next(objective.batches())[0][:1]
+        if self._model.prepare(one).nbytes * objective.examples > _ROOM:
+            self._patches = False
+            self._flat, self._model = self._build()
+        if self._fused and not self._runs(one):  # a model that views its images as contiguous ones
             self._fused = False
             self._flat, self._model = self._build()
         size = min(objective.batch_size, self.examples) if objective.device.type == "cpu" else objective.batch_size
         self._batches: list[tuple[Tensor, Tensor]] = []
         for inputs, targets in objective.batches():
-            self._batches += zip(self._laid_out(inputs).split(size), targets.split(size), strict=True)
+            self._batches += zip(self._model.prepare(inputs).split(size), targets.split(size), strict=True)
 
     def _build(self) -> tuple[Tensor, FoldedModel]:
         flat, replica = self.objective.replica()
-        return flat, FoldedModel(replica, fused=self._fused)
+        return flat, FoldedModel(replica, fused=self._fused, patches=self._patches)
 
-    def _runs(self) -> bool:
-        inputs, _ = next(self.objective.batches())
+    def _runs(self, one: Tensor) -> bool:
         try:
             with torch.no_grad():
-                self._model(self._laid_out(inputs[:1]))
+                self._model(self._model.prepare(one))
         except RuntimeError:
             return False
         return True
-
-    def _laid_out(self, inputs: Tensor) -> Tensor:
-        """Images as fused convolutions want them."""
-        return inputs.contiguous(memory_format=torch.channels_last) if self._fused and inputs.ndim == 4 else inputs
 
     def twin(self) -> FoldedEngine:
         """Return the same engine with buffers of its own; the data is shared."""
         other = object.__new__(type(self))
         other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
-        other._fused = self._fused
+        other._fused, other._patches = self._fused, self._patches
         other._flat, other._model = other._build()
         return other
 
@@ -141,16 +156,6 @@ class FoldedEngine:
         """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
         self._model.refresh()
         return self.objective.means(self._model, self._batches)
-
-    def evaluate(self, points: Points) -> tuple[Tensor, Tensor]:
-        """Evaluate points one after the other."""
-        found = []
-        with torch.no_grad():
-            for coordinates in points:
-                self.move(coordinates)
-                found.append(self.value())
-        loss, accuracy = zip(*found, strict=True)
-        return torch.stack(loss), torch.stack(accuracy)
 
 
 class LargeFoldedEngine(FoldedEngine):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from landscape.cuda_graph import available, capture
 from landscape.errors import LandscapeError, ModelError, first_line
 from landscape.parameters import preserved
+from landscape.seeding import RNGState
 from landscape.training.batches import Batch
 from landscape.training.precision import fused_base
 from landscape.training.run_config import RunConfig
@@ -18,7 +19,7 @@ from landscape.training.world import World
 
 # Of the others each draws numbers on the host, remembers what began with the first step, or takes steps of two kinds.
 _METHODS = ("sgd", "adam", "adamw", "sam", "asam", "amp", "gsam", "gnp")
-_CLOSE = 1e-3  # of the step's length; another order of float32 sums moves a step by less than a hundredth of that
+_CLOSE = 1e-3  # of the step's length: far above rounding in float32, far below a step that misses a part
 Compute = Callable[[Batch, Tensor | float], Tensor]
 
 
@@ -70,10 +71,10 @@ class GraphedStep:
         rate = self._rate.item()  # as float32 has it
         before = [p.detach().clone() for p in model.parameters()]
         with _unchanged(model, optimizer):
-            drawn = _generators(device)
+            drawn = RNGState.capture()
             compute(self._batch, rate)
             expected = [p.detach().clone() for p in model.parameters()]
-            if any(not torch.equal(one, other) for one, other in zip(drawn, _generators(device), strict=True)):
+            if drawn.drew_since():
                 raise ModelError("The model draws random numbers, such as dropout's.")
         with _unchanged(model, optimizer):
             for group in optimizer.param_groups:
@@ -103,10 +104,6 @@ class GraphedStep:
         if self._stats:
             getattr(self.optimizer, "stats").update(self._stats)  # noqa: B009  (only some optimizers have it)
         return self._sums
-
-
-def _generators(device: torch.device) -> list[Tensor]:
-    return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def _check(before: list[Tensor], expected: list[Tensor], found: list[Tensor]) -> None:

@@ -26,17 +26,15 @@ class Residual(nn.Module):
 
 
 class Tied(nn.Module):
-    """One matrix used twice, once transposed."""
+    """Two layers that share one parameter."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.encode, self.decode, self.head = nn.Linear(6, 4), nn.Linear(4, 6), nn.Linear(6, CLASSES)
-        del self.decode.weight
-        self.bias = self.decode.bias
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, CLASSES)
+        self.second.weight = self.first.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = torch.tanh(self.encode(x))
-        return self.head(torch.tanh(nn.functional.linear(hidden, self.encode.weight.T, self.bias)))
+        return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
 
 
 class Attention(nn.Module):

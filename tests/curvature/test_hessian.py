@@ -67,7 +67,7 @@ def test_it_is_frozen_when_it_is_built(conv_objective: Objective, memory: int | 
 def test_after_close_products_still_work_and_the_memory_is_free(objective: Objective, dense: torch.Tensor) -> None:
     vector = torch.ones(119, dtype=torch.float64)
     with Hessian(objective) as operator:
-        graph = weakref.ref(operator._graphs._gradients[0])
+        graph = weakref.ref(operator._graphs._graphs[0].gradient)
         assert operator.keeps_graph
     gc.collect()
     assert not operator.keeps_graph and graph() is None
@@ -76,7 +76,7 @@ def test_after_close_products_still_work_and_the_memory_is_free(objective: Objec
 
 def test_an_operator_that_is_dropped_frees_its_graphs(objective: Objective) -> None:
     operator = Hessian(objective)
-    graph = weakref.ref(operator._graphs._gradients[0])
+    graph = weakref.ref(operator._graphs._graphs[0].gradient)
     del operator
     gc.collect()
     assert graph() is None

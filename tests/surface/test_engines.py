@@ -16,8 +16,17 @@ from landscape.loss_checks import ReductionWarning
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
-from landscape.surface import Surface, engine_choice, evaluate_surface, graphed, random_plane, recompute_batch_norm
+from landscape.surface import (
+    Surface,
+    engine_choice,
+    evaluate_surface,
+    graphed,
+    random_plane,
+    recompute_batch_norm,
+    single,
+)
 from landscape.surface.engines import ENGINES, build_engine
+from landscape.surface.single import FoldedEngine
 
 HERE = [name for name in ENGINES if name != "graphed"]  # which needs a CUDA device
 
@@ -380,3 +389,13 @@ def test_a_graph_follows_the_weights_and_is_right_in_any_order():
             parameter.mul_(1.01)
     plain = surface(objective, engine="plain")
     assert np.abs(surface(objective, engine="graphed").loss - plain.loss).max() <= 1e-4 * np.ptp(plain.loss)
+
+
+def test_patches_that_would_take_too_much_memory_are_not_cut(monkeypatch):
+    objective = make("conv").in_batches_of(16)
+    if FoldedEngine(objective, [torch.ones(objective.size)])._model._cut is None:
+        pytest.skip("oneDNN's fused convolutions are not there, or the first one is none of few channels")
+    monkeypatch.setattr(single, "_ROOM", 1000)
+    engine = FoldedEngine(objective, [torch.ones(objective.size)])
+    assert engine._model._cut is None
+    torch.testing.assert_close(engine([0.0])[0].item(), objective.evaluate().loss, rtol=1e-5, atol=1e-6)
