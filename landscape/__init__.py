@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from landscape.curvature import (
         GGN,
         ConvergenceWarning,
+        CurvatureMap,
+        DiagonalEstimate,
         Eigenpairs,
         Estimate,
         Fisher,
         Hessian,
+        InterruptedWarning,
         SpectralDensity,
+        curvature_map,
         eigen_plane,
     )
     from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
@@ -39,8 +43,8 @@ if TYPE_CHECKING:
         build_optimizer,
     )
     from landscape.parameters import Layout, preserved
-    from landscape.sharpness import MEASURES, measure
-    from landscape.study import trajectory_plane
+    from landscape.sharpness import MEASURES, balance, measure
+    from landscape.study import CurvatureHistory, curvature_history, trajectory_plane
     from landscape.surface import (
         Direction,
         Line,
@@ -119,11 +123,18 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "GGN",
     "MEASURES",
     "ConvergenceWarning",
+    "CurvatureHistory",
+    "CurvatureMap",
+    "DiagonalEstimate",
     "Eigenpairs",
     "Estimate",
     "Fisher",
     "Hessian",
+    "InterruptedWarning",
     "SpectralDensity",
+    "balance",
+    "curvature_history",
+    "curvature_map",
     "measure",
     # errors
     "LandscapeError",
@@ -138,7 +149,8 @@ __all__ = [  # noqa: RUF022 - grouped by room
 _HOMES = {
     name: home
     for home, names in {
-        "curvature": "GGN ConvergenceWarning Eigenpairs Estimate Fisher Hessian SpectralDensity eigen_plane",
+        "curvature": "GGN ConvergenceWarning CurvatureMap DiagonalEstimate Eigenpairs Estimate Fisher Hessian "
+        "InterruptedWarning SpectralDensity curvature_map eigen_plane",
         "datasets": "DATASETS Augmentation Dataset load_dataset",
         "errors": "LandscapeError",
         "models": "MODELS build_model",
@@ -146,8 +158,8 @@ _HOMES = {
         "optim": "AMP GNP GSAM LPFSGD NSO OPTIMIZERS SAM AdversarialModelPerturbation EntropyAdam EntropySGD "
         "FriendlySAM LookSAM SmoothOut VaSSO build_optimizer",
         "parameters": "Layout preserved",
-        "sharpness": "MEASURES measure",
-        "study": "trajectory_plane",
+        "sharpness": "MEASURES balance measure",
+        "study": "CurvatureHistory curvature_history trajectory_plane",
         "surface": "Direction Line Plane Profile Surface Trajectory bezier_curve direction_between evaluate_line "
         "evaluate_surface linear_barrier perturbation_direction perturbation_profile plane_through "
         "random_direction random_plane",

@@ -16,6 +16,7 @@ import tyro
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.cli_options import Words, with_options
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
+from landscape.cli_sharpness import SharpnessCommand
 from landscape.cli_study import StudyCommand
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
@@ -193,6 +194,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "surface": SurfaceCommand,
     "curvature": CurvatureCommand,
+    "sharpness": SharpnessCommand,
     "study": StudyCommand,
     "notebook": NotebookCommand,
     "data": DataCommand,

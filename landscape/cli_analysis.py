@@ -72,11 +72,11 @@ class SurfaceCommand:
         for name in self.export:
             check_suffix(name)
             require_writable(name)
-        run, objective = _open(self.run_folder, self.split, self.limit)
+        run, objective = open_run(self.run_folder, self.split, self.limit)
         plane, extent, path = self._plane(run, objective)
         settings = {"plane": self.plane, "extent": extent, "points": self.points, "seed": self.seed}
         settings |= {"split": self.split, "engine": self.engine}
-        folder = run.path / "surfaces" / _short_hash({**settings, **objective.provenance()})
+        folder = run.path / "surfaces" / short_hash({**settings, **objective.provenance()})
         surface = evaluate_surface(
             objective,
             plane,
@@ -88,9 +88,9 @@ class SurfaceCommand:
             progress=not self.quiet,
         )
         surface.save(folder / "surface.npz")
-        title = f"Loss surface of {_described(run, objective, self.split, self.limit)}"
+        title = f"Loss surface of {described(run, objective, self.split, self.limit)}"
         figures = plotting.surface3d(surface, title=title), plotting.contour(surface, title="From above", path=path)
-        page = _write_page(title, figures, self.html or folder / "surface.html")
+        page = write_page(title, figures, self.html or folder / "surface.html")
         print(f"surface        {folder / 'surface.npz'}")
         print(f"picture        {page}")
         center = surface.center_loss
@@ -132,6 +132,14 @@ class CurvatureCommand:
     """Random probes of the spectral density; 0 leaves it out."""
     steps: int = 50
     """Lanczos steps per probe of the density."""
+    method: Literal["hutchinson", "hutch++", "xtrace", "exact"] = "hutchinson"
+    """How the trace is estimated; exact takes a product for each weight."""
+    rel_error: float | None = None
+    """Stop the trace when its standard error is at most this fraction of it; --probes is then the most."""
+    layers: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also the largest eigenvalue and the trace of each layer's block."""
+    memory_limit: int | None = None
+    """Mebibytes that a product may take beside weights and data; batches are made small enough."""
     seed: int = 0
     """Seed of all probes."""
     split: Literal["train", "test"] = "train"
@@ -151,25 +159,43 @@ class CurvatureCommand:
         for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1}.items():
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
             require(value >= least, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
-        run, objective = _open(self.run_folder, self.split, self.limit)
+        run, objective = open_run(self.run_folder, self.split, self.limit)
         most = objective.size
         require(self.top <= most, "--top", f"at most {most}, the number of weights", self.top, f"Use --top {most}.")
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "html": None}
         provenance = objective.provenance()
-        folder = run.path / "curvature" / _short_hash({**settings, **provenance})
-        hessian = Hessian(objective)
+        folder = run.path / "curvature" / short_hash({**settings, **provenance})
+        hessian = Hessian(objective, memory_limit=None if self.memory_limit is None else self.memory_limit * 2**20)
         pairs = hessian.top(self.top, seed=self.seed)
         _print_pairs(pairs)  # figures before they are saved: a full disk must not take them along
-        trace = hessian.trace(probes=self.probes, seed=self.seed, progress=not self.quiet)
-        print(f"trace          {trace} {UNIT} (± one standard error, {self.probes} probes)")
+        estimate = {"probes": self.probes, "method": self.method, "rel_error": self.rel_error, "seed": self.seed}
+        trace = hessian.trace(**estimate, progress=not self.quiet)
+        how = "" if self.method == "hutchinson" else f", {self.method}"
+        print(f"trace          {trace} {UNIT} (± one standard error, {trace.matvecs} probes{how})")
+        layers = self._layers(hessian, estimate) if self.layers else {}
         pairs.save(folder / "eigenpairs.npz")
         trace.save(folder / "trace.npz")
+        if layers:
+            write_json(folder / "layers.json", layers)
         write_json(folder / "provenance.json", {"settings": settings, **provenance})
-        page = self._density(hessian, folder, _described(run, objective, self.split, self.limit))
+        page = self._density(hessian, folder, described(run, objective, self.split, self.limit))
         if page is not None:
             print(f"density        {folder / 'density.npz'}\npicture        {page}")
         print(f"saved          {folder}")
         return 0
+
+    def _layers(self, hessian: Any, estimate: dict[str, Any]) -> dict[str, Any]:
+        """Ask each layer's block, and print a line for each."""
+        found = {}
+        tops = hessian.layerwise("top", k=1, seed=self.seed, progress=not self.quiet)
+        traces = hessian.layerwise("trace", **estimate, progress=not self.quiet)
+        width = max(map(len, tops))
+        for name, pairs in tops.items():
+            value, residual, trace = float(pairs.values[0]), float(pairs.residuals[0]), traces[name]
+            print(f"layer {name:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}), trace {trace} {UNIT}")
+            found[name] = {"eigenvalue": value, "residual": residual, "converged": bool(pairs.converged[0])}
+            found[name] |= {"trace": trace.value, "trace_stderr": trace.stderr, "trace_matvecs": trace.matvecs}
+        return found
 
     def _density(self, hessian: Any, folder: Path, described: str) -> Path | None:
         from landscape import plotting
@@ -179,7 +205,7 @@ class CurvatureCommand:
         density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet)
         density.save(folder / "density.npz")
         figure = plotting.density(density, title=f"Hessian spectrum of {described}")
-        return _write_page("Hessian spectrum", [figure], self.html or folder / "density.html")
+        return write_page("Hessian spectrum", [figure], self.html or folder / "density.html")
 
 
 def _print_pairs(pairs: Eigenpairs) -> None:
@@ -188,14 +214,15 @@ def _print_pairs(pairs: Eigenpairs) -> None:
         print(f"eigenvalue {k:<3} {value:.6g} {UNIT} (absolute residual {residual:.1e}{missed})")
 
 
-def _open(folder: Path, split: str, limit: int | None) -> tuple[Run, Objective]:
+def open_run(folder: Path, split: str, limit: int | None) -> tuple[Run, Objective]:
+    """Load a run and its loss over so many examples of a split."""
     from landscape.training.run import Run
 
     run = Run.load(folder)
     return run, run.objective(split, limit)
 
 
-def _described(run: Run, objective: Objective, split: str, limit: int | None) -> str:
+def described(run: Run, objective: Objective, split: str, limit: int | None) -> str:
     """Say in a title what was looked at."""
     config = run.config
     data = config.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
@@ -203,7 +230,7 @@ def _described(run: Run, objective: Objective, split: str, limit: int | None) ->
     return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
 
 
-def _write_page(title: str, figures: Sequence[Any], page: Path) -> Path:
+def write_page(title: str, figures: Sequence[Any], page: Path) -> Path:
     """Write figures, one below the other, as a page that needs nothing beside it."""
     from landscape.storage import write_text
 
@@ -217,7 +244,8 @@ def _write_page(title: str, figures: Sequence[Any], page: Path) -> Path:
     return page
 
 
-def _short_hash(values: dict[str, Any]) -> str:
+def short_hash(values: dict[str, Any]) -> str:
+    """Name settings by 8 hexadecimal digits; what changes no number does not count."""
     from landscape.storage import sha256_bytes
 
     plain = {key: value for key, value in values.items() if key not in ("versions", "threads", "html", "quiet")}

@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.convolution import Geometry, convolve
 from landscape.errors import ModelError
-from landscape.folding import is_fixed, is_plain, norm_after, traced
+from landscape.folding import is_fixed, is_plain, is_relu, is_relu_call, norm_after, traced
 from landscape.objective import Objective
+from landscape.rectifier import rectify
 from landscape.seeding import preserved_rng
 
 _AGREES = 1e-3  # of the outputs' size; rounding is a hundred times less, and another function a hundred times more
@@ -24,9 +25,10 @@ class DifferentiableModel:
     """What an objective's model computes, from any flat weights, with its buffers as they were when this was built.
 
     Batch normalization with fixed statistics goes into the weights of the convolution before it, as a differentiable
-    function of both; elsewhere it is a product and a sum. Convolutions are :func:`landscape.convolution.convolve`. In
-    float32 on a CPU, images lie with their channels last. Outputs are the model's up to rounding; where the rewritten
-    model does not run, or gives something else, or statistics are not fixed, it is the objective's own.
+    function of both; elsewhere it is a product and a sum. Convolutions are :func:`landscape.convolution.convolve`,
+    rectifiers :func:`landscape.rectifier.rectify`. In float32 on a CPU, images lie with their channels last. Outputs
+    are the model's up to rounding; where the rewritten model does not run, or gives something else, or statistics are
+    not fixed, it is the objective's own.
 
     Args:
         objective: Whose.
@@ -61,6 +63,8 @@ class DifferentiableModel:
                 module.forward = partial(_convolution, module)
             elif is_fixed(module):
                 module.forward = partial(_fixed_norm, module)
+            elif is_relu(module):
+                module.forward = rectify
         known = dict(self._module.named_parameters(remove_duplicate=False))
         self._names = [name for name in self.objective.layout.names if name in known]
         self._last = last
@@ -115,6 +119,8 @@ def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:
     """
     modules, folds = traced(replica), 0
     for node in list(modules.graph.nodes):
+        if is_relu_call(node):
+            node.op, node.target, node.args, node.kwargs = "call_function", rectify, node.args[:1], {}
         found = norm_after(modules, node)
         if found is None:
             continue
@@ -155,12 +161,12 @@ def _scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     return scale, -mean * scale if norm.bias is None else norm.bias - mean * scale
 
 
-def _fixed_norm(norm: _BatchNorm, input: Tensor) -> Tensor:  # noqa: A002
+def _fixed_norm(norm: _BatchNorm, input: Tensor) -> Tensor:
     scale, shift = (part.reshape(1, -1, *[1] * (input.ndim - 2)) for part in _scale_and_shift(norm))
     return input * scale + shift
 
 
-def _convolution(module: nn.Conv1d | nn.Conv2d, input: Tensor) -> Tensor:  # noqa: A002
+def _convolution(module: nn.Conv1d | nn.Conv2d, input: Tensor) -> Tensor:
     return _convolve(module, input, module.weight, module.bias)
 
 

@@ -313,7 +313,17 @@ def _is_relu(module: nn.Module, node: fx.Node | None) -> bool:
     if node is None:
         return False
     if node.op == "call_module":
-        return type(module.get_submodule(str(node.target))) is nn.ReLU
+        return is_relu(module.get_submodule(str(node.target)))
+    return is_relu_call(node)
+
+
+def is_relu(module: nn.Module) -> bool:
+    """Whether a module is a rectifier, and nothing else."""
+    return type(module) is nn.ReLU and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def is_relu_call(node: fx.Node) -> bool:
+    """Whether a node rectifies by itself, without a module."""
     if node.op == "call_method":
         return node.target in ("relu", "relu_")
     return node.op == "call_function" and node.target in _RELU_CALLS

@@ -169,7 +169,7 @@ def test_data_and_help(capsys):
     assert "1000 examples of 1x8x8, 10 classes" in out
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for command in ("train", "surface", "curvature", "notebook", "data", "doctor"):
+    for command in ("train", "surface", "curvature", "sharpness", "notebook", "data", "doctor"):
         assert command in out
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
 
 from landscape.config import is_number, is_whole
-from landscape.curvature.lanczos import Lanczos, random_signs
+from landscape.curvature.lanczos import Lanczos
+from landscape.curvature.probes import random_signs
 from landscape.curvature.products import Products
 from landscape.curvature.results import SpectralDensity
+from landscape.curvature.unfinished import InterruptedWarning
 from landscape.errors import ConfigError
 from landscape.progress import Progress, progress_bar
 
@@ -35,6 +38,7 @@ def spectral_density(
     Raises:
         ConfigError: An option is out of range.
         NonFiniteError: A product is NaN or infinite.
+        KeyboardInterrupt: It came before the first probe was done.
     """
     start = time.perf_counter()
     for name, value in (("probes", probes), ("steps", steps)):
@@ -45,7 +49,8 @@ def spectral_density(
     points = _check_grid(grid)
     count = min(steps, operator.size)
     with progress_bar(probes * count, desc="density", unit="product", enabled=progress) as bar:
-        pairs = [_quadrature(operator, count, seed, probe, bar) for probe in range(probes)]
+        pairs = _quadratures(operator, count, probes, seed, bar)
+    done = len(pairs)
     nodes, weights = (np.stack(part) for part in zip(*pairs, strict=True))
     width = _default_sigma(nodes) if sigma is None else float(sigma)
     if not isinstance(points, np.ndarray):
@@ -56,12 +61,29 @@ def spectral_density(
     return SpectralDensity(
         grid=points,
         density=curves.mean(0),
-        band=curves.std(0, ddof=1) / np.sqrt(probes) if probes > 1 else unknown,
+        band=curves.std(0, ddof=1) / np.sqrt(done) if done > 1 else unknown,
         nodes=nodes,
         weights=weights,
         sigma=width,
-        provenance={**operator.provenance(), "probes": probes, "steps": count, "seed": seed, "seconds": seconds},
+        provenance={**operator.provenance(), "probes": done, "steps": count, "seed": seed, "seconds": seconds},
+        complete=done == probes,
     )
+
+
+def _quadratures(
+    operator: Products, steps: int, probes: int, seed: int, bar: Progress
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return nodes and weights of each probe; of those that were done when Ctrl-C came."""
+    pairs = []
+    try:
+        while len(pairs) < probes:
+            pairs.append(_quadrature(operator, steps, seed, len(pairs), bar))
+    except KeyboardInterrupt:
+        if not pairs:
+            raise
+        said = f"Interrupted after {len(pairs)} of {probes} probes: the density is from these, and less certain."
+        warnings.warn(said, InterruptedWarning, stacklevel=4)
+    return pairs
 
 
 def _quadrature(operator: Products, steps: int, seed: int, probe: int, bar: Progress) -> tuple[np.ndarray, np.ndarray]:

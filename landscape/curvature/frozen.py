@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from landscape.config import is_whole
 from landscape.curvature.graph import BatchGraphs, Graph
+from landscape.curvature.layers import ask_each
 from landscape.curvature.memory import free_memory, peak_bytes
 from landscape.curvature.operator import CurvatureOperator
 from landscape.differentiable import DifferentiableModel
@@ -60,6 +61,7 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
         for name, value in (("memory", memory), ("memory_limit", memory_limit)):
             if value is not None and (not is_whole(value) or value < 0):
                 raise ConfigError(f"{name} is out of range.", expected="bytes, not negative", got=value)
+        self._options: dict[str, Any] = {"memory": memory, "memory_limit": memory_limit}
         (objective if memory_limit is None else objective.in_batches_of(_FEW)).check_deterministic()
         whole = objective.snapshot(None if weights is None else objective.check_vector(weights))
         self.objective = whole if parameters is None else whole.restricted(parameters)
@@ -152,6 +154,50 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
                 for row, product in zip(rows, total, strict=True):
                     product += self._multiply(graph, row)
         return total.T.reshape(vector.shape)
+
+    def block(self, parameters: str | Sequence[str]) -> Self:
+        """Return the block of the matrix that belongs to some of its weights, as an operator of its own.
+
+        Args:
+            parameters: Which; see :meth:`landscape.parameters.Layout.subset`.
+
+        Raises:
+            ConfigError: They fit no weight of this matrix.
+        """
+        return type(self)(self.objective, parameters=parameters, **self._options)
+
+    def layerwise(self, question: str | Callable[[Self], Any], **options: Any) -> dict[str, Any]:
+        """Ask the same of the block of each layer: a module with weights of its own, or a weight of the model itself.
+
+        The blocks on the diagonal leave out how layers act on each other. Their traces add up to the whole trace; the
+        largest of their eigenvalues is at most that of a whole matrix without negative eigenvalues.
+
+        Args:
+            question: "top", "trace", "diagonal", "frobenius_norm", "density" or "dense", with its options; or a
+                function of an operator.
+            options: What the question takes, as ``k=3`` or ``probes=50``; and ``progress``.
+
+        Returns:
+            Layer to answer, in the model's order.
+
+        Raises:
+            ConfigError: The question or an option is unknown.
+
+        Example:
+            The loss (a b)**2 has the second derivatives 2 b**2 and 2 a**2.
+
+            >>> from landscape.curvature import Hessian
+            >>> layers = [torch.nn.Linear(1, 1, bias=False).double() for _ in range(2)]
+            >>> for layer, value in zip(layers, (2.0, 3.0)):
+            ...     _ = layer.weight.data.fill_(value)
+            >>> model, data = torch.nn.Sequential(*layers), (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
+            >>> found = Hessian(Objective(model, data, torch.nn.functional.mse_loss)).layerwise("trace", method="exact")
+            >>> {name: estimate.value for name, estimate in found.items()}
+            {'0': 18.0, '1': 8.0}
+        """
+        layers = self.objective.layout.layers
+        blocks = ((name, self.block(list(inside))) for name, inside in layers.items())
+        return ask_each(blocks, len(layers), question, options)
 
     def _about(self, **more: Any) -> dict[str, Any]:
         return {"operator": type(self).__name__, **more, **self.objective.provenance()}

@@ -196,6 +196,7 @@ class Fisher(OutputCurvature):
             )
         self.kind, self.samples, self.seed = kind, samples, seed
         super().__init__(objective, parameters=parameters, weights=weights, memory=memory, memory_limit=memory_limit)
+        self._options |= {"kind": kind, "samples": samples, "seed": seed}
 
     def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
         examples = self.objective.examples

@@ -1,65 +1,72 @@
-"""Lanczos tridiagonalization, one step at a time, with full re-orthogonalization."""
+"""Lanczos with full re-orthogonalization, one step at a time, with thick restarts."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.curvature.probes import random_normal
 from landscape.curvature.products import Products
+from landscape.curvature.rows import Rows, outside
+from landscape.curvature.unfinished import held_back
 from landscape.errors import NonFiniteError
-from landscape.seeding import generator
-
-_BLOCK = 16  # basis vectors are stored in blocks of this many rows
 
 
-def random_signs(operator: Products, seed: int, *names: str | int) -> Tensor:
-    """Draw a vector of independent signs (Rademacher), the same for every device and precision: (P,)."""
-    signs = torch.randint(0, 2, (operator.size,), generator=generator(seed, *names), dtype=torch.int8)
-    return (2 * signs - 1).to(device=operator.device, dtype=operator.dtype)
+class _State(NamedTuple):
+    """The relation ``H Q = Q T + w c^T``; w is orthogonal to Q."""
 
-
-def random_normal(operator: Products, seed: int, *names: str | int) -> Tensor:
-    """Draw a vector of independent normal numbers, the same for every device and precision: (P,)."""
-    drawn = torch.randn(operator.size, generator=generator(seed, *names), dtype=torch.float64)
-    return drawn.to(device=operator.device, dtype=operator.dtype)
+    projected: np.ndarray
+    """T, (m, m), symmetric."""
+    coupling: np.ndarray
+    """c, (m,)."""
+    waiting: bool
+    """Whether there is a w to go on with."""
 
 
 class Lanczos:
-    """Build an orthonormal basis Q of a Krylov space, with ``Q^T H Q = T`` tridiagonal.
+    """Build an orthonormal basis Q of a Krylov space, with ``T = Q^T H Q`` and ``H Q = Q T + w c^T``.
 
-    Every new vector is made orthogonal to all earlier ones, twice where rounding calls for it, so no false copies of
-    eigenvalues appear. Vectors stay on the operator's device and in its dtype; T is float64. Each step takes one
-    product and reads its coefficients from the device.
+    T is tridiagonal and c has one entry, the last, until the first restart. Every new vector is made orthogonal to all
+    earlier ones, twice where rounding calls for it, so no false copies of eigenvalues appear. Vectors stay on the
+    operator's device and in its dtype; T and c are float64. Each step takes one product and reads its coefficients from
+    the device. An interrupt in a step leaves what was before it.
 
     Args:
         operator: H, symmetric (P, P).
         start: (P,), not zero.
-        locked: (P, L) orthonormal; the search is in the space orthogonal to these.
+        locked: Orthonormal vectors; the search is in the space orthogonal to these.
         seed: Names the vectors that a new search begins with where the space found is invariant; None stops there.
+
+    References:
+        K. Wu, H. Simon, Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems, SIAM J. Matrix Anal.
+        Appl. 2000.
     """
 
     def __init__(
-        self, operator: Products, start: Tensor, *, locked: Tensor | None = None, seed: int | None = None
+        self, operator: Products, start: Tensor, *, locked: Rows | None = None, seed: int | None = None
     ) -> None:
         self.operator, self.seed = operator, seed
-        self.diagonal: list[float] = []
-        self.beside: list[float] = []  # beside[j] couples vectors j and j + 1
-        self._locked = [] if locked is None or not locked.shape[1] else [locked.T.contiguous()]
-        self._blocks: list[Tensor] = []
-        self._room = operator.size - sum(len(block) for block in self._locked)
+        self.products = 0
+        self.rows = Rows(operator)  # Q, and w after it
+        self._locked = Rows(operator) if locked is None else locked
         self._scale = 0.0
-        self._next = self._fresh(start)
+        first = self._fresh(start)
+        if first is not None:
+            self.rows.append(first)
+        self._state = _State(np.zeros((0, 0)), np.zeros(0), first is not None)
 
     @property
     def steps(self) -> int:
         """The number of vectors in the basis."""
-        return len(self.diagonal)
+        return len(self._state.coupling)
 
     @property
     def exhausted(self) -> bool:
         """Whether there is nothing left to find: the basis is the whole space, or invariant and no seed was given."""
-        return self._next is None
+        return not self._state.waiting
 
     def step(self) -> None:
         """Multiply once and add one vector to the basis.
@@ -67,14 +74,13 @@ class Lanczos:
         Raises:
             NonFiniteError: A product is NaN or infinite.
         """
-        assert self._next is not None
-        vector = self._next
-        self._append(vector)
+        coupling = self._state.coupling
+        vector = self.rows[self.steps]
         image = self.operator @ vector
         alpha = torch.dot(vector, image)
         rest = image - alpha * vector
-        if self.steps and self.beside[-1]:
-            rest -= self.beside[-1] * self._vector(self.steps - 1)
+        for index in np.flatnonzero(coupling).tolist():
+            rest -= float(coupling[index]) * self.rows[index]
         before = torch.linalg.vector_norm(rest)
         rest = self._orthogonal(rest)
         diagonal, was, beside = torch.stack([alpha, before, torch.linalg.vector_norm(rest)]).double().tolist()
@@ -87,58 +93,63 @@ class Lanczos:
             rest = self._orthogonal(rest)
             beside = float(torch.linalg.vector_norm(rest))
         self._scale = max(self._scale, abs(diagonal), beside)
-        invariant = beside <= 10 * torch.finfo(self.operator.dtype).eps * self._scale
-        self.diagonal.append(diagonal)
-        self.beside.append(0.0 if invariant else beside)
-        self._next = self._after_invariant() if invariant else self._limited(rest / beside)
+        if beside <= 10 * torch.finfo(self.operator.dtype).eps * self._scale:
+            beside = 0.0
+        self._extend(diagonal, beside, rest)
+
+    def _extend(self, diagonal: float, beside: float, rest: Tensor) -> None:
+        """Take the vector multiplied last into Q, and what its product had outside as the next one."""
+        (projected, coupling, _), steps = self._state, self.steps
+        wider = np.zeros((steps + 1, steps + 1))
+        wider[:steps, :steps] = projected
+        wider[steps, :steps] = wider[:steps, steps] = coupling
+        wider[steps, steps] = diagonal
+        after = None
+        if beside and not self._full():
+            after = rest / beside
+        elif self.seed is not None and not self._full():
+            beside = 0.0
+            after = self._fresh(random_normal(self.operator, self.seed, "restart", self.products + 1))
+        if after is not None:
+            self.rows.append(after)
+        self.products += 1
+        self._state = _State(wider, np.append(np.zeros(steps), beside), after is not None)
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the eigenvalues of T (m,), ascending, its eigenvectors (m, m), and their residual norms (m,)."""
-        from scipy.linalg import eigh_tridiagonal
+        values, vectors = np.linalg.eigh(self._state.projected)
+        return values, vectors, np.abs(self._state.coupling @ vectors)
 
-        values, vectors = eigh_tridiagonal(np.array(self.diagonal), np.array(self.beside[:-1]))
-        return values, vectors, np.abs(self.beside[-1] * vectors[-1])
+    def restart(self, values: np.ndarray, coefficients: np.ndarray) -> None:
+        """Keep some Ritz vectors as the basis and forget the rest of it.
 
-    def combine(self, coefficients: np.ndarray) -> Tensor:
-        """Return the vectors with the given coefficients in the basis: (m, k) to (P, k)."""
-        wanted = torch.as_tensor(coefficients, device=self.operator.device, dtype=self.operator.dtype)
-        total = torch.zeros(self.operator.size, wanted.shape[1], device=wanted.device, dtype=wanted.dtype)
-        for number, block in enumerate(self._blocks):
-            rows = wanted[number * _BLOCK : (number + 1) * _BLOCK]
-            total += block[: len(rows)].T @ rows
-        return total
+        Args:
+            values: (l,) of :meth:`ritz`.
+            coefficients: (m, l) of :meth:`ritz`.
+        """
+        _, coupling, waiting = self._state
+        steps, kept = coefficients.shape
+        turn = np.zeros((len(self.rows), kept + waiting))
+        turn[:steps, :kept] = coefficients
+        if waiting:
+            turn[steps, kept] = 1
+        with held_back():
+            self.rows.turn(turn)
+            self._state = _State(np.diag(values), coupling @ coefficients, waiting)
 
-    def _append(self, vector: Tensor) -> None:
-        if self.steps % _BLOCK == 0:
-            self._blocks.append(vector.new_zeros(min(_BLOCK, self._room), len(vector)))
-            self._room -= len(self._blocks[-1])
-        self._blocks[-1][self.steps % _BLOCK] = vector
-
-    def _vector(self, index: int) -> Tensor:
-        return self._blocks[index // _BLOCK][index % _BLOCK]
+    def turned(self, coefficients: np.ndarray) -> Rows:
+        """End here: return the vectors with these coefficients in the basis, (m, k), which take its place in memory."""
+        turn = np.zeros((len(self.rows), coefficients.shape[1]))
+        turn[: self.steps] = coefficients
+        self.rows.turn(turn)
+        return self.rows
 
     def _orthogonal(self, vector: Tensor) -> Tensor:
         """Take the parts along all earlier vectors away, once."""
-        for block in (*self._locked, *self._blocks):
-            vector = vector - (block @ vector) @ block
-        return vector
+        return self.rows.without(self._locked.without(vector)[0])[0]
 
     def _fresh(self, vector: Tensor) -> Tensor | None:
-        before = torch.linalg.vector_norm(vector)
-        rest = self._orthogonal(vector)
-        after = torch.linalg.vector_norm(rest)
-        if bool(after <= 100 * torch.finfo(rest.dtype).eps * before):
-            return None
-        rest = self._orthogonal(rest / after)
-        return rest / torch.linalg.vector_norm(rest)
-
-    def _after_invariant(self) -> Tensor | None:
-        if self.seed is None or self._full():
-            return None
-        return self._fresh(random_normal(self.operator, self.seed, "restart", self.steps))
-
-    def _limited(self, vector: Tensor) -> Tensor | None:
-        return None if self._full() else vector
+        return outside(vector, self._locked, self.rows)
 
     def _full(self) -> bool:
-        return self.steps + sum(len(block) for block in self._locked) >= self.operator.size
+        return len(self.rows) + len(self._locked) >= self.operator.size

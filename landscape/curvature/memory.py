@@ -39,8 +39,8 @@ def peak_bytes(run: Callable[[], Any]) -> int:
         run: What to watch.
 
     Example:
-        >>> peak_bytes(lambda: torch.ones(100).double().sum())  # 400 + 800 + 8, when the sum is there
-        1208
+        >>> peak_bytes(lambda: torch.ones(100).double().sum())  # 400 + 800 bytes, while one is made from the other
+        1200
     """
     watch = _Watch()
     with watch:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.config import is_number
+from landscape.errors import ConfigError, MismatchError
 from landscape.surface.archive import StoredResult, frozen_array, span
 
 
@@ -20,6 +22,8 @@ class Estimate(StoredResult):
         value: The estimate.
         stderr: Its standard error, from the sample; 0 for what is exact, NaN for a sample of one.
         matvecs: How many products with the curvature matrix it took; 0 for what needs none.
+        samples: How many random terms the standard error is from; None where it is from something else, or exact.
+        complete: False where Ctrl-C ended it early: it is then from the probes finished by then.
 
     Example:
         >>> print(Estimate(value=2.0, stderr=0.25, matvecs=10))
@@ -29,19 +33,116 @@ class Estimate(StoredResult):
     value: float
     stderr: float
     matvecs: int
+    samples: int | None = None
+    complete: bool = True
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.stderr:.2g}"
 
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the bounds that the true number lies between with a given probability, about.
+
+        Definition: ``value ± t * stderr``, with t the quantile of Student's distribution with ``samples - 1`` degrees
+        of freedom, which allows for the error of the standard error itself; of the normal one where ``samples`` is
+        None. It holds as far as the mean of the terms is normally distributed. The worst case is Hutchinson's trace of
+        a matrix with one eigenvalue that outweighs all others: 95 % intervals then hold in 85 % of cases with 12
+        probes, in 89 % with 30, in 94 % with 100.
+
+        Args:
+            confidence: The probability. Default 0.95, by custom.
+
+        Returns:
+            The lower and the upper bound; both the value where it is exact, NaN for a sample of one.
+
+        Raises:
+            ConfigError: ``confidence`` is not between 0 and 1.
+
+        Example:
+            >>> [round(bound, 3) for bound in Estimate(0.0, 1.0, 10).interval()]
+            [-1.96, 1.96]
+            >>> [round(bound, 3) for bound in Estimate(0.0, 1.0, 10, samples=10).interval()]  # 9 degrees of freedom
+            [-2.262, 2.262]
+        """
+        from scipy.special import ndtri, stdtrit
+
+        if not (is_number(confidence) and 0 < confidence < 1):
+            raise ConfigError("confidence is out of range.", expected="0 < confidence < 1", got=repr(confidence))
+        upper = (1 + confidence) / 2
+        width = self.stderr * float(ndtri(upper) if self.samples is None else stdtrit(self.samples - 1, upper))
+        return self.value - width, self.value + width
+
     _names = ("value", "stderr", "matvecs")
+    _optional = ("samples", "complete")
 
     def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         arrays = {"value": np.array(float(self.value)), "stderr": np.array(float(self.stderr))}
-        return {**arrays, "matvecs": np.array(self.matvecs)}, {}
+        counts = {"matvecs": np.array(self.matvecs), "complete": np.array(self.complete)}
+        return {**arrays, **counts, **_count(self.samples)}, {}
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {name: arrays[name].item() for name in cls._names}
+        return {name: array.item() for name, array in arrays.items()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DiagonalEstimate(StoredResult):
+    """The diagonal of a matrix, each entry with its uncertainty.
+
+    Attributes:
+        values: (P,) the estimates, on the operator's device; in its dtype, but float32 at least.
+        stderr: (P,) their standard errors, from the sample; 0 where exact, NaN for a sample of one.
+        matvecs: How many products with the matrix were used.
+        samples: How many random terms the standard errors are from; None where exact.
+        complete: False where Ctrl-C ended it early: it is then from the probes finished by then.
+
+    Raises:
+        MismatchError: ``values`` and ``stderr`` are no vectors of one length.
+
+    Example:
+        >>> DiagonalEstimate(values=torch.tensor([1.0, 4.0]), stderr=torch.zeros(2), matvecs=2)
+        DiagonalEstimate(P = 2, values 1 to 4, standard errors 0 to 0, 2 products)
+    """
+
+    values: Tensor
+    stderr: Tensor
+    matvecs: int
+    samples: int | None = None
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or self.values.shape != self.stderr.shape:
+            raise MismatchError(
+                "The diagonal's values and standard errors do not belong together.",
+                expected="two tensors of shape (P,)",
+                got=f"shapes {tuple(self.values.shape)} and {tuple(self.stderr.shape)}",
+                fix="Build results with the functions that compute them, or load them from their files.",
+            )
+
+    def __repr__(self) -> str:
+        """One line: between which values the diagonal lies, and how well it is known."""
+        values, errors = (span(part.detach().double().cpu().numpy()) for part in (self.values, self.stderr))
+        part = "" if self.complete else ", interrupted"
+        return (
+            f"DiagonalEstimate(P = {len(self.values)}, values {values}, standard errors {errors}, "
+            f"{self.matvecs} products{part})"
+        )
+
+    _names = ("values", "stderr", "matvecs", "complete")
+    _optional = ("samples",)
+
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
+        arrays = {name: getattr(self, name).detach().cpu().numpy() for name in ("values", "stderr")}
+        counts = {"matvecs": np.array(self.matvecs), "complete": np.array(self.complete)}
+        return {**arrays, **counts, **_count(self.samples)}, {}
+
+    @classmethod
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        numbers = {name: array.item() for name, array in arrays.items() if not array.ndim}
+        return {**numbers, **{name: torch.from_numpy(np.array(arrays[name])) for name in ("values", "stderr")}}
+
+
+def _count(samples: int | None) -> dict[str, np.ndarray]:
+    return {} if samples is None else {"samples": np.array(samples)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,6 +155,7 @@ class Eigenpairs(StoredResult):
         residuals: (k,) float64, the norms ``||H v - value * v||``: some eigenvalue lies that close to the value.
         matvecs: How many products with the matrix were used.
         converged: (k,) bool.
+        complete: False where Ctrl-C ended the search early.
     """
 
     values: np.ndarray
@@ -61,6 +163,7 @@ class Eigenpairs(StoredResult):
     residuals: np.ndarray
     matvecs: int
     converged: np.ndarray
+    complete: bool = True
 
     def __post_init__(self) -> None:
         count = self.vectors.shape[1]
@@ -74,18 +177,21 @@ class Eigenpairs(StoredResult):
         return f"Eigenpairs([{first}], P = {size}, {good} of {len(self.values)} converged, {self.matvecs} products)"
 
     _names = ("values", "vectors", "residuals", "matvecs", "converged")
+    _optional = ("complete",)
 
     def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         dtype = str(self.vectors.dtype).removeprefix("torch.")
         vectors = self.vectors.detach().cpu()
         plain = vectors.float() if dtype == "bfloat16" else vectors  # a number format that numpy does not have
         arrays = {"values": self.values, "residuals": self.residuals, "converged": self.converged}
-        return {**arrays, "vectors": plain.numpy(), "matvecs": np.array(self.matvecs)}, dtype
+        counts = {"matvecs": np.array(self.matvecs), "complete": np.array(self.complete)}
+        return {**arrays, "vectors": plain.numpy(), **counts}, dtype
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
         vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, text))
-        return {**arrays, "vectors": vectors, "matvecs": int(arrays["matvecs"])}
+        numbers = {"matvecs": int(arrays["matvecs"]), "complete": bool(arrays.get("complete", True))}
+        return {**arrays, "vectors": vectors, **numbers}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,6 +209,7 @@ class SpectralDensity(StoredResult):
             invariant subspace early has weights of 0 at its end.
         sigma: Standard deviation of the Gaussian that stands for one node.
         provenance: What was evaluated and how (plain JSON values).
+        complete: False where Ctrl-C ended it early: it is then from the probes finished by then.
     """
 
     grid: np.ndarray
@@ -112,6 +219,7 @@ class SpectralDensity(StoredResult):
     weights: np.ndarray
     sigma: float
     provenance: dict[str, Any]
+    complete: bool = True
 
     def __post_init__(self) -> None:
         grid = frozen_array("grid", self.grid, (-1,))
@@ -136,10 +244,12 @@ class SpectralDensity(StoredResult):
         return f"SpectralDensity({made}, {len(self.grid)} points {span(self.grid)}, sigma {self.sigma:.3g}, {finite})"
 
     _names = ("grid", "density", "band", "nodes", "weights", "sigma")
+    _optional = ("complete",)
 
     def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
-        return {name: np.asarray(getattr(self, name)) for name in self._names}, self.provenance
+        return {name: np.asarray(getattr(self, name)) for name in (*self._names, "complete")}, self.provenance
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {**arrays, "sigma": float(arrays["sigma"]), "provenance": text}
+        complete = bool(arrays.get("complete", True))
+        return {**arrays, "sigma": float(arrays["sigma"]), "provenance": text, "complete": complete}

@@ -1,78 +1,66 @@
-"""Trace estimation."""
+"""Trace estimation: which method, and what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.config import is_whole
-from landscape.curvature.lanczos import random_signs
+from landscape.curvature.hutch_plus_plus import HutchPlusPlus
+from landscape.curvature.probes import random_signs, unit_vectors
 from landscape.curvature.products import Products
 from landscape.curvature.results import Estimate
-from landscape.errors import ConfigError, unknown_name
+from landscape.curvature.sampling import LEAST, Mean, Sample, check_probes, check_rel_error, collect
+from landscape.curvature.xtrace import XTrace
+from landscape.errors import unknown_name
 from landscape.progress import Progress, progress_bar
 
-METHODS = ("hutchinson", "hutch++", "exact")
+METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
+_LEAST_PROBES = {"hutch++": 3, "xtrace": 4}
 
 
-def trace_estimate(operator: Products, *, probes: int, method: str, seed: int, progress: bool) -> Estimate:
+def trace_estimate(
+    operator: Products,
+    *,
+    probes: int,
+    method: str,
+    seed: int,
+    progress: bool,
+    rel_error: float | None = None,
+) -> Estimate:
     """Estimate the trace; see :meth:`landscape.curvature.Hessian.trace`.
 
     Raises:
-        ConfigError: ``method`` is unknown, or there are too few probes.
+        ConfigError: ``method`` is unknown, ``rel_error`` is out of range, or there are too few probes.
+        KeyboardInterrupt: It came before there was anything to estimate from.
     """
     if method not in METHODS:
         raise unknown_name("trace method", method, METHODS)
-    least = 3 if method == "hutch++" else 1
-    if not is_whole(probes) or probes < least:
-        raise ConfigError(
-            "The number of probes is out of range.", expected=f"an integer of at least {least}", got=repr(probes)
-        )
+    check_probes(probes, _LEAST_PROBES.get(method, 1))
+    check_rel_error(rel_error)
+    if method == "xtrace" and operator.size <= (probes if rel_error is None else min(probes, LEAST)):
+        method = "exact"  # it takes fewer products
     total = operator.size if method == "exact" else probes
     with progress_bar(total, desc="trace", unit="product", enabled=progress) as bar:
         if method == "exact":
-            terms = _quadratic_forms(operator, _unit_vectors(operator), bar)
-            return Estimate(value=float(terms.sum()), stderr=0.0, matvecs=total)
-        if method == "hutchinson":
-            vectors = (random_signs(operator, seed, "trace", probe) for probe in range(probes))
-            return _mean(_quadratic_forms(operator, vectors, bar), 0.0, probes)
-        return _hutch_plus_plus(operator, probes, seed, bar)
+            forms = [_form(operator, vector, bar) for vector in unit_vectors(operator)]
+            return Estimate(value=float(torch.stack(forms).sum()), stderr=0.0, matvecs=total)
+        sample = _sample(operator, probes, method, seed, bar, stages=rel_error is not None)
+        complete = collect(sample, what="trace", probes=probes, rel_error=rel_error)
+    value, stderr = sample.numbers()
+    return Estimate(value=value, stderr=stderr, matvecs=sample.matvecs, samples=sample.count, complete=complete)
 
 
-def _hutch_plus_plus(operator: Products, probes: int, seed: int, bar: Progress) -> Estimate:
-    sketch = min(probes // 3, operator.size)
-    rest = probes - 2 * sketch
-    images = []
-    for column in range(sketch):
-        images.append(operator @ random_signs(operator, seed, "sketch", column))
+def _sample(operator: Products, probes: int, method: str, seed: int, bar: Progress, *, stages: bool) -> Sample:
+    if method == "hutch++":
+        return HutchPlusPlus(operator, probes, seed, bar, stages=stages)
+    if method == "xtrace":
+        return XTrace(operator, min(probes // 2, operator.size), seed, bar)
+    return Mean(lambda number: _form(operator, random_signs(operator, seed, "trace", number)), probes, bar)
+
+
+def _form(operator: Products, vector: Tensor, bar: Progress | None = None) -> Tensor:
+    """Return ``v^T H v``, float64."""
+    form = (vector * (operator @ vector)).sum(dtype=torch.float64)
+    if bar is not None:
         bar.update()
-    basis = torch.linalg.qr(torch.stack(images, dim=1)).Q
-    inside = float(_quadratic_forms(operator, basis.unbind(1), bar).sum())
-    drawn = (random_signs(operator, seed, "trace", probe) for probe in range(rest))
-    outside = (vector - basis @ (basis.T @ vector) for vector in drawn)
-    return _mean(_quadratic_forms(operator, outside, bar), inside, probes)
-
-
-def _unit_vectors(operator: Products) -> Iterator[Tensor]:
-    for index in range(operator.size):
-        vector = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
-        vector[index] = 1
-        yield vector
-
-
-def _quadratic_forms(operator: Products, vectors: Iterable[Tensor], bar: Progress) -> np.ndarray:
-    """Return ``v^T H v`` for each vector; nothing is read from the device before the end."""
-    terms = []
-    for vector in vectors:
-        terms.append((vector * (operator @ vector)).sum(dtype=torch.float64))
-        bar.update()
-    return torch.stack(terms).cpu().numpy()
-
-
-def _mean(sample: np.ndarray, offset: float, matvecs: int) -> Estimate:
-    count = len(sample)
-    stderr = float(sample.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
-    return Estimate(value=offset + float(sample.mean()), stderr=stderr, matvecs=matvecs)
+    return form

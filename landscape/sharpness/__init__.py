@@ -1,5 +1,7 @@
-"""Sharpness: measures of how flat a minimum is."""
+"""Sharpness: measures of how flat a minimum is, and networks without a scale of their own."""
 
-from landscape.sharpness.measures import MEASURES, Measure, measure
+from landscape.sharpness.balance import balance
+from landscape.sharpness.definitions import INVARIANCES, NEEDS, Measure, Parameter, Published
+from landscape.sharpness.measures import MEASURES, measure
 
-__all__ = ["MEASURES", "Measure", "measure"]
+__all__ = ["INVARIANCES", "MEASURES", "NEEDS", "Measure", "Parameter", "Published", "balance", "measure"]

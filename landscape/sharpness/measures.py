@@ -1,182 +1,173 @@
-"""Measures of sharpness: how fast the loss grows around the weights."""
+"""All measures by name, and the call that computes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.curvature import Estimate, Hessian
-from landscape.errors import ConfigError, unknown_name
+from landscape.curvature import Estimate, Fisher
+from landscape.errors import ConfigError, NonFiniteError, unknown_name
+from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import preserved_rng
-from landscape.surface.directions import draw_normal
-from landscape.surface.single import PlainEngine
+from landscape.sharpness import (
+    adaptive,
+    around,
+    box,
+    curvature_based,
+    entropy,
+    epsilon,
+    fisher_rao,
+    langevin,
+    local_entropy,
+    pac_bayes,
+    relative_flatness,
+    sam,
+)
+from landscape.sharpness.definitions import Measure, chosen_parameters
+from landscape.sharpness.estimates import unknown
+from landscape.sharpness.workbench import Workbench
 
-LPF_SIGMA = 0.01
-LPF_SAMPLES = 100
-TRACE_PROBES = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What a measure is.
-
-    Attributes:
-        name: Its name in :data:`MEASURES`.
-        definition: What it is, in words, with its parameters.
-        formula: What it is, in LaTeX.
-        unit: The unit of its value.
-        source: Where it comes from.
-        compute: Its computation.
-    """
-
-    name: str
-    definition: str
-    formula: str
-    unit: str
-    source: str
-    compute: Callable[[_Workbench], Estimate]
-
-
-class _Workbench:
-    """What several measures of one call share: the draws around the weights, and the Hessian."""
-
-    def __init__(self, objective: Objective, seed: int) -> None:
-        self.objective, self.seed = objective, seed
-
-    @cached_property
-    def hessian(self) -> Hessian:
-        return Hessian(self.objective)
-
-    @cached_property
-    def loss(self) -> float:
-        """The loss at the weights themselves."""
-        return self.objective.evaluate().loss
-
-    @cached_property
-    def around(self) -> np.ndarray:
-        """(LPF_SAMPLES,) losses at normally distributed points around the weights."""
-        objective = self.objective
-        objective.check_deterministic()
-        losses = []
-        with preserved_rng():
-            for sample in range(LPF_SAMPLES):
-                noise = draw_normal(objective.size, self.seed, "lpf", sample)
-                losses.append(PlainEngine(objective, [noise])([LPF_SIGMA])[0])
-        return torch.stack(losses).cpu().numpy()
-
-
-def _mean(sample: np.ndarray) -> Estimate:
-    with np.errstate(invalid="ignore"):  # infinite losses have no spread: NaN
-        stderr = float(sample.std(ddof=1) / np.sqrt(len(sample)))
-    return Estimate(value=float(sample.mean()), stderr=stderr, matvecs=0)
-
-
-def _lpf(bench: _Workbench) -> Estimate:
-    return _mean(bench.around)
-
-
-def _lpf_normalized(bench: _Workbench) -> Estimate:
-    with np.errstate(divide="ignore", invalid="ignore"):  # a loss of 0 gives infinity, which is what it is
-        return _mean(np.abs(bench.around - bench.loss) / bench.loss)
-
-
-def _lambda_max(bench: _Workbench) -> Estimate:
-    pairs = bench.hessian.top(1, seed=bench.seed)
-    return Estimate(value=float(pairs.values[0]), stderr=float(pairs.residuals[0]), matvecs=pairs.matvecs)
-
-
-def _trace(bench: _Workbench) -> Estimate:
-    return bench.hessian.trace(probes=TRACE_PROBES, seed=bench.seed, progress=False)
-
-
-_BISLA = (
-    "D. Bisla, J. Wang, A. Choromanska, Low-Pass Filtering SGD for Recovering Flat Optima in the Deep Learning "
-    "Optimization Landscape, AISTATS 2022"
+_FILES = (
+    around,
+    epsilon,
+    box,
+    sam,
+    adaptive,
+    pac_bayes,
+    curvature_based,
+    fisher_rao,
+    relative_flatness,
+    entropy,
+    local_entropy,
+    langevin,
 )
 
-MEASURES: dict[str, Measure] = {
-    measure.name: measure
-    for measure in (
-        Measure(
-            name="lpf",
-            definition=f"Mean loss at {LPF_SAMPLES} points drawn around the weights, each weight with standard "
-            f"deviation {LPF_SIGMA}; the loss of the weights themselves is not subtracted.",
-            formula=r"\frac{1}{M} \sum_{m=1}^{M} L(\theta + \tau_m), \quad \tau_m \sim N(0, \sigma^2 I)",
-            unit="loss",
-            source=_BISLA,
-            compute=_lpf,
-        ),
-        Measure(
-            name="lpf_normalized",
-            definition="Mean distance of the loss at these points from the loss of the weights, relative to it.",
-            formula=r"\frac{1}{M} \sum_{m=1}^{M} \frac{|L(\theta + \tau_m) - L(\theta)|}{L(\theta)}",
-            unit="1",
-            source=_BISLA + ", the authors' code",
-            compute=_lpf_normalized,
-        ),
-        Measure(
-            name="lambda_max",
-            definition="Largest eigenvalue of the Hessian, by Lanczos to a relative residual of 1e-3. Its standard "
-            "error is the residual: an eigenvalue lies that close.",
-            formula=r"\max_{\|v\| = 1} v^\top \nabla^2 L(\theta) v",
-            unit="loss per squared weight",
-            source="Y. LeCun, L. Bottou, G. Orr, K.-R. Mueller, Efficient BackProp, 1998",
-            compute=_lambda_max,
-        ),
-        Measure(
-            name="trace",
-            definition=f"Sum of all eigenvalues of the Hessian, by Hutchinson's estimate from {TRACE_PROBES} probes.",
-            formula=r"\operatorname{tr} \nabla^2 L(\theta)",
-            unit="loss per squared weight",
-            source="M. Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix, 1989",
-            compute=_trace,
-        ),
-    )
-}
-"""Name to measure: definition, formula, unit, source."""
+MEASURES: dict[str, Measure] = {entry.name: entry for file in _FILES for entry in file.MEASURES}
+"""Name to measure: definition, formula, unit, source, cost, parameters, invariances, and what was published instead."""
 
 
 def measure(
-    objective: Objective, names: str | Iterable[str], *, seed: int = 0, initial_weights: Tensor | None = None
+    objective: Objective,
+    names: str | Iterable[str],
+    *,
+    seed: int = 0,
+    initial_weights: Tensor | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    as_published: bool = False,
+    progress: bool = True,
 ) -> dict[str, Estimate]:
     """Measure how sharp the loss is at the model's present weights.
+
+    Most measures change when a ReLU network is rescaled without changing its function; which ones do not is in their
+    ``invariances``. :func:`landscape.sharpness.balance` takes that freedom away:
+    ``measure(Objective(balance(model), data), names)``.
 
     Args:
         objective: What to measure. Its model is not changed.
         names: One or more names of :data:`MEASURES`, which says what each one is.
         seed: Names all draws; measures of one call share them, so they can be compared.
-        initial_weights: (P,) the weights that training began from, for measures of the distance travelled. None of the
-            present measures uses it.
+        initial_weights: (P,) the weights that training began from, for measures of the distance travelled; of
+            ``balance(initial_model)`` where the model is balanced.
+        parameters: Name to parameters that are not to have their defaults, for example
+            ``{"sam_sharpness": {"rho": 0.1}}``.
+        as_published: Compute what the code behind published tables computes, where that is something else: mistakes
+            that each measure's ``published`` describes. For comparison with those tables.
+        progress: Whether progress bars are shown.
 
     Returns:
-        Name to estimate, with its standard error, in the order of ``names``.
+        Name to estimate, with its standard error, in the order of ``names``. Where the loss or its gradient at the
+        weights is NaN, or infinite so that a measure has no value, that is NaN.
 
     Raises:
-        ConfigError: A name is unknown, or none is given.
+        ConfigError: A name is unknown, or none is given; a parameter is unknown or out of range; or a measure does not
+            apply: it needs the initial weights, a classifier, cross-entropy or a linear layer.
         MismatchError: ``initial_weights`` does not fit.
-        NonFiniteError: The loss at the weights is NaN or infinite, and a measure needs its curvature.
         NonDeterministicError: The model draws random numbers in evaluation mode.
 
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False).double()
         >>> data = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
         >>> objective = Objective(model, data, torch.nn.functional.mse_loss)
-        >>> round(measure(objective, ["lambda_max"])["lambda_max"].value, 6)  # L = w**2
+        >>> found = measure(objective, ["lambda_max", "frobenius"], progress=False)  # L = w**2
+        >>> round(found["lambda_max"].value, 6)
         2.0
+        >>> "initial_weights" in MEASURES["pac_bayes"].needs
+        True
     """
     chosen = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if not chosen:
         raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
-    for name in chosen:
+    given = dict(parameters or {})
+    for name in (*chosen, *given):
         if name not in MEASURES:
             raise unknown_name("measure", name, MEASURES)
+    versions = {name: MEASURES[name].version(as_published=as_published) for name in chosen}
+    options = {name: chosen_parameters(name, version, given.get(name, {})) for name, version in versions.items()}
     if initial_weights is not None:
         objective.check_vector(initial_weights)
-    bench = _Workbench(objective, seed)
-    return {name: MEASURES[name].compute(bench) for name in chosen}
+    with torch.inference_mode(False), preserved_rng(), np.errstate(all="ignore"):  # NaN is data
+        bench = Workbench(objective, seed=seed, initial_weights=initial_weights, progress=progress)
+        for name, version in versions.items():
+            for need in version.needs:
+                _CHECKS[need](bench, name, options[name])
+        return {name: _computed(bench, version.compute, options[name]) for name, version in versions.items()}
+
+
+def _computed(bench: Workbench, compute: Callable[..., Estimate], options: dict[str, Any]) -> Estimate:
+    try:
+        return compute(bench, **options)
+    except NonFiniteError:  # there is no curvature where the loss or its gradient is not finite
+        return unknown()
+
+
+def _need_initial_weights(bench: Workbench, name: str, options: dict[str, Any]) -> None:
+    if bench.initial_weights is None:
+        raise ConfigError(
+            f"{name} needs the weights that training began from.",
+            expected=f"initial_weights, a tensor of shape ({bench.objective.size},)",
+            got="none",
+            fix="Pass initial_weights=objective.layout.flatten(initial_model), or leave this measure out.",
+        )
+
+
+def _need_classifier(bench: Workbench, name: str, options: dict[str, Any]) -> None:
+    with torch.no_grad():
+        outputs, targets = next(iter(bench.objective.output_terms(bench.weights)))
+    if not is_classification(outputs, targets):
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ConfigError(
+            f"{name} needs a classifier.",
+            expected="outputs (N, K) of two or more classes and targets (N,) of class numbers",
+            got=f"outputs {shape}, targets {tuple(targets.shape)} of {targets.dtype}",
+            fix="Leave this measure out.",
+        )
+
+
+def _need_cross_entropy(bench: Workbench, name: str, options: dict[str, Any]) -> None:
+    _need_classifier(bench, name, options)
+    try:
+        Fisher(bench.objective, kind="exact", memory=0).close()
+    except ConfigError as error:
+        raise ConfigError(
+            f"{name} needs predicted probabilities.",
+            expected="the loss cross_entropy, without weights or label smoothing",
+            got=bench.objective.loss_name,
+            fix="Make the objective with torch.nn.functional.cross_entropy, or use weights_hessian.",
+        ) from error
+
+
+def _need_linear_layer(bench: Workbench, name: str, options: dict[str, Any]) -> None:
+    relative_flatness.layer_weight(bench, options["layer"])
+
+
+_CHECKS: dict[str, Callable[[Workbench, str, dict[str, Any]], None]] = {
+    "initial_weights": _need_initial_weights,
+    "classifier": _need_classifier,
+    "cross_entropy": _need_cross_entropy,
+    "linear_layer": _need_linear_layer,
+}

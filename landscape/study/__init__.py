@@ -1,5 +1,6 @@
 """Several runs seen together."""
 
+from landscape.study.curvature_history import CurvatureHistory, curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
 from landscape.study.generalization import Generalization, Score, compare_generalization
@@ -8,12 +9,14 @@ from landscape.study.trajectory import trajectory_plane
 from landscape.study.verdict import flattest
 
 __all__ = [
+    "CurvatureHistory",
     "Effort",
     "Generalization",
     "Minimum",
     "Score",
     "choose_effort",
     "compare_generalization",
+    "curvature_history",
     "flattest",
     "measure_minima",
     "measure_minimum",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian
-from landscape.curvature.eigenpairs import _Pairs, _Search, top_eigenpairs
+from landscape.curvature.eigenpairs import top_eigenpairs
+from landscape.curvature.search import Search
 from landscape.errors import ConfigError, NonFiniteError
 from landscape.objective import Objective
 from landscape.seeding import seeded
@@ -175,10 +176,9 @@ def test_half_precision_is_never_called_converged(tiny_problem, dtype: torch.dty
 
 def test_rounding_is_no_excuse_for_more_than_the_tolerance(matrix_with) -> None:
     """A residual of 0.5 % of the norm is above a tolerance of 0.1 %, however coarse the numbers are."""
-    search = _Search(matrix_with([1.0, 0.5], torch.float16), "LA", 1e-3, 10)
+    search = Search(matrix_with([1.0, 0.5], torch.float16), 2, which="LA", tol=1e-3, budget=10, seed=0)
     search.size, search.rounding = 1.0, 0.2
-    pairs = _Pairs(np.array([1.0, 0.0]), torch.eye(2), np.array([5e-3, 5e-4]))
-    assert (search.excess(pairs, 1e-3) > 0).tolist() == [True, False]
+    assert (search.excess(np.array([1.0, 0.0]), np.array([5e-3, 5e-4])) > 0).tolist() == [True, False]
 
 
 def test_numbers_of_numpy_are_numbers(objective: Objective) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.curvature import Hessian
+from landscape.curvature import ConvergenceWarning, Hessian
 from landscape.curvature.results import Estimate
 from landscape.curvature.trace import trace_estimate
 from landscape.errors import ConfigError
@@ -78,10 +78,90 @@ def test_options_out_of_range(objective: Objective) -> None:
     operator = Hessian(objective)
     with pytest.raises(ConfigError, match="Did you mean 'hutchinson'"):
         operator.trace(method="hutchison")
-    with pytest.raises(ConfigError, match=r"one of exact, hutch\+\+, hutchinson"):
-        operator.trace(method="xtrace")
+    with pytest.raises(ConfigError, match=r"one of exact, hutch\+\+, hutchinson, xtrace"):
+        operator.trace(method="power")
     for probes in (0, -5, 2.5, True):
         with pytest.raises(ConfigError, match="probes is out of range"):
             operator.trace(probes=probes)
     with pytest.raises(ConfigError, match="at least 3"):
         operator.trace(probes=2, method="hutch++")
+    for rel_error in (0, -0.1, float("inf"), "small", True):
+        with pytest.raises(ConfigError, match="rel_error is out of range"):
+            operator.trace(rel_error=rel_error)
+
+
+# ------------------------------------------------------------------------------------- stopping by the standard error
+
+
+@pytest.mark.parametrize(("method", "least"), [("hutchinson", 30), ("hutch++", 48), ("xtrace", 32)])
+def test_it_stops_when_the_error_is_small_enough(matrix_with, method: str, least: int) -> None:
+    operator = matrix_with([30.0, 10.0, *np.linspace(-2, 3, 98).tolist()])
+    found = trace(operator, method=method, probes=4000, rel_error=0.04)
+    assert least <= found.matvecs == operator.products < 1000
+    assert found.stderr <= 0.04 * abs(found.value) and found.complete
+    operator.products = 0
+    easy = trace(operator, method=method, probes=4000, rel_error=10.0)
+    assert easy.matvecs == operator.products == least  # not before
+
+
+@pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
+def test_growing_in_stages_ends_where_going_at_once_does(matrix_with, method: str) -> None:
+    """The same vectors, the same products: nothing is thrown away. 1e-9: sums in another order."""
+    operator = matrix_with([30.0, 10.0, *np.linspace(-2, 3, 148).tolist()])
+    at_once = trace(operator, method=method, probes=131)
+    operator.products = 0
+    with pytest.warns(ConvergenceWarning, match=r"of the trace is .* after 13[01] products, asked for was 1e-09 of"):
+        grown = trace(operator, method=method, probes=131, rel_error=1e-9)
+    assert operator.products == grown.matvecs == at_once.matvecs
+    assert grown.value == pytest.approx(at_once.value, rel=1e-9)
+    assert grown.stderr == pytest.approx(at_once.stderr, rel=1e-6) and grown.samples == at_once.samples
+
+
+@pytest.mark.parametrize("method", ["hutch++", "xtrace"])
+@pytest.mark.parametrize("values", [[3.0], [3.0, -1.0], [2.0] * 20, np.linspace(-1, 3, 40).tolist()])
+def test_stages_end_at_the_latest_when_the_basis_is_the_whole_space(matrix_with, method: str, values) -> None:
+    operator = matrix_with(values)
+    found = trace(operator, method=method, probes=1000, rel_error=1e-10)
+    assert found.value == pytest.approx(sum(values), rel=1e-9)
+    assert method == "hutch++" or found.stderr == 0
+    assert found.stderr <= 1e-10 * abs(found.value) and operator.products == found.matvecs <= 10 * len(values) + 48
+
+
+def test_a_trace_of_zero_never_stops_early(matrix_with) -> None:
+    """A relative error of nothing is not small."""
+    operator = matrix_with(np.linspace(-1, 1, 60).tolist())
+    with pytest.warns(ConvergenceWarning, match="Raise probes or rel_error"):
+        assert trace(operator, probes=50, rel_error=0.01).matvecs == 50
+    assert trace(matrix_with([0.0] * 9), probes=100, rel_error=0.01).matvecs == 30  # exactly 0 is exact
+
+
+def test_hutch_plus_plus_takes_its_error_from_the_rest_only(matrix_with) -> None:
+    """The sketch holds the two large eigenvalues; the rest varies as signs outside of it do."""
+    operator = matrix_with([1000.0, 500.0, *np.linspace(-1, 1, 58).tolist()])
+    found = trace(operator, method="hutch++", probes=60)
+    assert found.samples == 20 and 0 < found.stderr < 3
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_and_two_weights(matrix_with, size: int) -> None:
+    for method in ("hutchinson", "hutch++", "xtrace", "exact"):
+        operator = matrix_with([2.0, -5.0][:size])
+        found = trace(operator, method=method, probes=60)
+        assert abs(found.value - sum([2.0, -5.0][:size])) <= 5 * found.stderr + 1e-10
+        assert found.matvecs == operator.products
+
+
+# ---------------------------------------------------------------------------------------------------------- intervals
+
+
+def test_intervals_use_the_degrees_of_freedom() -> None:
+    """Quantiles of the tables: 12.706 with 1 degree, 2.776 with 4, 1.96 of the normal distribution."""
+    for samples, width in ((2, 12.706), (5, 2.776), (None, 1.960)):
+        low, high = Estimate(1.0, 0.5, 9, samples=samples).interval()
+        assert (high - 1) / 0.5 == pytest.approx(width, abs=1e-3) and low == pytest.approx(2 - high)
+    assert Estimate(1.0, 0.5, 9).interval(0.5)[1] == pytest.approx(1 + 0.5 * 0.6745, abs=1e-4)
+    assert Estimate(3.0, 0.0, 9).interval() == (3.0, 3.0)
+    assert np.isnan(Estimate(3.0, float("nan"), 1, samples=1).interval()).all()
+    for confidence in (0, 1, 95, float("nan"), "95 %"):
+        with pytest.raises(ConfigError, match="confidence is out of range"):
+            Estimate(1.0, 0.5, 9).interval(confidence)

@@ -14,7 +14,7 @@ from torch import nn
 from landscape.curvature import Hessian, eigen_plane
 from landscape.objective import Objective
 from landscape.seeding import generator, seeded
-from landscape.sharpness import MEASURES, measure
+from landscape.sharpness import MEASURES, balance, measure
 from landscape.surface import (
     Plane,
     bezier_curve,
@@ -31,32 +31,27 @@ from landscape.surface import (
     recompute_batch_norm,
     trajectory_plane,
 )
+from tests.sharpness.problems import few
 
 
-class Bomb:
+class Bomb(nn.CrossEntropyLoss):
     """Cross-entropy that draws from the global generator and raises at call ``stop_at``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls, self.stop_at, self.error = 0, 0, RuntimeError
 
-    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         torch.rand(3)
         if self.calls == self.stop_at:
             raise self.error("stop")
-        return F.cross_entropy(outputs, targets)
+        return super().forward(input, target)
 
 
 @pytest.fixture
 def bomb() -> Bomb:
     return Bomb()
-
-
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested is what is left behind, so a few samples will do."""
-    monkeypatch.setattr("landscape.sharpness.measures.LPF_SAMPLES", 4)
-    monkeypatch.setattr("landscape.sharpness.measures.TRACE_PROBES", 4)
 
 
 @pytest.fixture
@@ -83,6 +78,18 @@ def other_net(objective: Objective) -> nn.Module:
             if tensor.is_floating_point() and name not in ("0.bias",):  # which is frozen
                 tensor.mul_(1.5)
     return twin
+
+
+def measured(objective: Objective, name: str, *, as_published: bool) -> object:
+    """One measure, from few samples: what is tested is what is left behind."""
+    return measure(
+        objective,
+        name,
+        initial_weights=objective.weights() / 2,
+        parameters={name: few(name, as_published=as_published)},
+        as_published=as_published,
+        progress=False,
+    )
 
 
 ANALYSES: dict[str, Callable[[Objective], object]] = {
@@ -119,7 +126,17 @@ ANALYSES: dict[str, Callable[[Objective], object]] = {
     "trace by hutch++": lambda o: Hessian(o, memory=0).trace(probes=3, method="hutch++", progress=False),
     "density": lambda o: Hessian(o).density(probes=2, steps=3, progress=False),
     "eigen_plane": lambda o: eigen_plane(Hessian(o)),
-} | {name: partial(measure, names=name) for name in MEASURES}
+    "balance": lambda o: balance(o.model),
+    "a balanced model": lambda o: measure(
+        Objective(balance(o.model), o.select(torch.arange(12))), "lpf", progress=False
+    ),
+}
+ANALYSES |= {name: partial(measured, name=name, as_published=False) for name in MEASURES}
+ANALYSES |= {
+    f"{name} as published": partial(measured, name=name, as_published=True)
+    for name, entry in MEASURES.items()
+    if entry.published is not None
+}
 
 
 @pytest.mark.parametrize("name", ANALYSES)

@@ -1,0 +1,117 @@
+"""The command that measures how sharp the minimum of a run is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from landscape.cli_analysis import open_run, short_hash
+from landscape.cli_options import Words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.curvature.results import Estimate
+    from landscape.objective import Objective
+    from landscape.training.run import Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharpnessCommand:
+    """Measure how sharp the loss is at the end of a run: a table with standard errors, and a JSON file."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    measure: Words = ()
+    """The name of a measure, for example lambda_max; may be repeated. All that apply by default."""
+    balanced: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Measure the same function with filters of norm 1, which a rescaled network has too."""
+    as_published: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compute what the code behind published tables computes, where that is something else."""
+    seed: int = 0
+    """Seed of all draws."""
+    split: Literal["train", "test"] = "train"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    json: Path | None = None
+    """Where to write the values; in the run's folder by default."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def run(self) -> int:
+        """Measure, print, save."""
+        from landscape.errors import unknown_name
+        from landscape.sharpness import MEASURES
+        from landscape.storage import write_json
+
+        for name in self.measure:
+            if name not in MEASURES:
+                raise unknown_name("measure", name, MEASURES)
+        run, objective = open_run(self.run_folder, self.split, self.limit)
+        start = _initial_weights(run, balanced=self.balanced)
+        if self.balanced:
+            objective = _balanced(objective)
+        found = self._measured(objective, start)
+        settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None}
+        provenance = objective.provenance()
+        path = self.json or run.path / "sharpness" / f"{short_hash({**settings, **provenance})}.json"
+        values = {
+            name: {**dataclasses.asdict(value), "unit": MEASURES[name].unit, "definition": MEASURES[name].definition}
+            for name, value in found.items()
+        }
+        write_json(path, {"measures": values, "settings": settings, **provenance})
+        print(f"saved          {path}")
+        return 0
+
+    def _measured(self, objective: Objective, start: Tensor | None) -> dict[str, Estimate]:
+        """Measure one after the other, printing each; what was not asked for by name may not apply."""
+        from landscape.errors import ConfigError
+        from landscape.sharpness import MEASURES, measure
+
+        found: dict[str, Any] = {}
+        width = max(map(len, self.measure or MEASURES))
+        for name in self.measure or MEASURES:
+            try:
+                estimate = measure(
+                    objective,
+                    name,
+                    seed=self.seed,
+                    initial_weights=start,
+                    as_published=self.as_published,
+                    progress=not self.quiet,
+                )[name]
+            except ConfigError as error:
+                if self.measure:
+                    raise
+                print(f"{name:<{width}}  does not apply: {str(error).splitlines()[0]}")
+                continue
+            found[name] = estimate
+            print(f"{name:<{width}}  {estimate} {MEASURES[name].unit}")
+        return found
+
+
+def _initial_weights(run: Run, *, balanced: bool) -> Tensor | None:
+    """The weights that the run began from, (P,), or None where they were not kept."""
+    from landscape.parameters import Layout
+    from landscape.sharpness import balance
+
+    if not any(step == 0 for step, _ in run.checkpoints()):
+        return None
+    model = run.model(0)
+    model = balance(model) if balanced else model
+    return Layout.of(model).flatten(model)
+
+
+def _balanced(objective: Objective) -> Objective:
+    """The same loss of the balanced model."""
+    import torch
+
+    from landscape.objective import Objective
+    from landscape.sharpness import balance
+
+    data = objective.select(torch.arange(objective.examples, device=objective.device))
+    return Objective(balance(objective.model), data, objective.loss_fn, batch_size=objective.batch_size)

@@ -1,0 +1,46 @@
+"""The same questions for each layer: the blocks on the diagonal of a curvature matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from landscape.errors import ConfigError, unknown_name
+from landscape.progress import progress_bar
+
+QUESTIONS = ("top", "trace", "diagonal", "frobenius_norm", "density", "dense")
+
+
+def ask_each(
+    blocks: Iterator[tuple[str, Any]], count: int, question: str | Callable[[Any], Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Ask the block of each layer; see :meth:`landscape.curvature.frozen.FrozenOperator.layerwise`.
+
+    Args:
+        blocks: Name and operator, one after the other; each is closed before the next is made.
+        count: How many there are.
+        question: The name of a method, or a function of an operator.
+        options: For the method.
+
+    Raises:
+        ConfigError: The question is unknown, or a function with options.
+    """
+    if callable(question):
+        if options:
+            raise ConfigError(
+                "Options are for a named question.", got=", ".join(options), fix="Give them within the function."
+            )
+    elif question not in QUESTIONS:
+        raise unknown_name("question", question, QUESTIONS)
+    shown = bool(options.get("progress", True))
+    if question in ("trace", "diagonal", "frobenius_norm", "density"):
+        options = {**options, "progress": False}
+    else:
+        options = {name: value for name, value in options.items() if name != "progress"}
+    answers = {}
+    with progress_bar(count, desc="layers", unit="layer", enabled=shown) as bar:
+        for name, block in blocks:
+            with block:
+                answers[name] = question(block) if callable(question) else getattr(block, question)(**options)
+            bar.update()
+    return answers

@@ -1,0 +1,183 @@
+"""How the largest eigenvalues of the Hessian grow along a training: progressive sharpening."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian, InterruptedWarning
+from landscape.errors import NonFiniteError, StorageError
+from landscape.objective import Objective
+from landscape.progress import progress_bar
+from landscape.surface.archive import StoredResult, frozen_array, span
+from landscape.training import Run
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CurvatureHistory(StoredResult):
+    """Eigenvalues of the Hessian at the checkpoints of a training. All arrays are read-only.
+
+    Attributes:
+        steps: (T,) int64, the checkpoints' steps; 0 holds the initial weights.
+        values: (T, k) float64, the eigenvalues of each, in the order asked for, in units of loss per squared weight;
+            NaN where the loss is not finite.
+        residuals: (T, k) float64, the norms ``||H v - value * v||``.
+        matvecs: (T,) int64, products that each took.
+        converged: (T, k) bool.
+        learning_rate: The run's; gradient descent with it is stable up to an eigenvalue of ``2 / learning_rate``.
+        provenance: What was evaluated and how (plain JSON values).
+
+    References:
+        J. Cohen et al., Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability, ICLR 2021.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    residuals: np.ndarray
+    matvecs: np.ndarray
+    converged: np.ndarray
+    learning_rate: float
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        steps = frozen_array("steps", self.steps, (-1,), np.int64)
+        values = frozen_array("values", self.values, (len(steps), -1))
+        checked = {
+            "steps": steps,
+            "values": values,
+            "residuals": frozen_array("residuals", self.residuals, values.shape),
+            "matvecs": frozen_array("matvecs", self.matvecs, steps.shape, np.int64),
+            "converged": frozen_array("converged", self.converged, values.shape, np.bool_),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def stable_up_to(self) -> float:
+        """``2 / learning_rate``: the edge of stability of plain gradient descent."""
+        return 2.0 / self.learning_rate if self.learning_rate else float("inf")
+
+    def __repr__(self) -> str:
+        """One line: how many checkpoints, and between which values the eigenvalues lie."""
+        return f"CurvatureHistory({len(self.steps)} checkpoints, eigenvalues {span(self.values)})"
+
+    _names = ("steps", "values", "residuals", "matvecs", "converged")
+
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
+        text = {"learning_rate": self.learning_rate, "provenance": self.provenance}
+        return {name: np.asarray(getattr(self, name)) for name in self._names}, text
+
+    @classmethod
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {**arrays, **text}
+
+
+def curvature_history(
+    run: Run,
+    *,
+    k: int = 1,
+    which: str = "LA",
+    steps: Sequence[int] | None = None,
+    split: str = "train",
+    limit: int | None = None,
+    tol: float = 1e-3,
+    seed: int = 0,
+    memory_limit: int | None = None,
+    progress: bool = True,
+) -> CurvatureHistory:
+    """Compute the largest eigenvalues of the Hessian at each checkpoint of a run.
+
+    Each search begins with the eigenvectors of the checkpoint before, which about halves the products where they are
+    close.
+
+    Args:
+        run: With the checkpoints that ``RunConfig(keep_every=...)`` kept.
+        k: How many eigenvalues.
+        which: "LA" the largest, "SA" the smallest, "LM" the largest in size.
+        steps: Which checkpoints; all by default.
+        split: "train" (as trained on, without augmentation) or "test".
+        limit: Use a fixed random subset of so many examples; all by default.
+        tol: Relative residual of the eigenpairs.
+        seed: Names the first start vector.
+        memory_limit: Bytes that a product may take; see :class:`landscape.curvature.Hessian`.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        The history. After Ctrl-C, that of the checkpoints done by then.
+
+    Raises:
+        StorageError: The run has no checkpoint of a step.
+        ConfigError: An option is out of range.
+
+    Warns:
+        ConvergenceWarning: Once, where some pairs did not converge.
+        InterruptedWarning: After Ctrl-C.
+
+    References:
+        S. Jastrzebski et al., The Break-Even Point on Optimization Trajectories of Deep Neural Networks, ICLR 2020.
+    """
+    begun = time.perf_counter()
+    there = [step for step, _ in run.checkpoints()]
+    chosen = there if steps is None else [int(step) for step in steps]
+    if not chosen or (missing := sorted(set(chosen) - set(there))):
+        named = ", ".join(map(str, missing)) if chosen else "any"
+        raise StorageError(
+            f"There is no checkpoint of step {named}.",
+            expected=f"some of {', '.join(map(str, there)) or 'none'}",
+            fix="Choose among these, or train with keep_every=1, which keeps one of every epoch.",
+        )
+    objective = run.objective(split, limit, step=chosen[0])
+    rows: list[_Row] = []
+    with progress_bar(len(chosen), desc="curvature history", unit="checkpoint", enabled=progress) as bar:
+        known: Eigenpairs | None = None
+        try:
+            for step in chosen:
+                at_step = run.objective(split, limit, step=step)  # with the running statistics of that step
+                row, known = _row(step, at_step, known, (k, which, tol, seed, memory_limit))
+                rows.append(row)
+                bar.update()
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            text = f"Interrupted after {len(rows)} of {len(chosen)} checkpoints."
+            warnings.warn(text, InterruptedWarning, stacklevel=2)
+    if missed := sum(not row.converged.all() for row in rows):
+        warnings.warn(f"At {missed} checkpoints a pair did not converge.", ConvergenceWarning, stacklevel=2)
+    settings = {"k": k, "which": which, "tol": tol, "seed": seed, "seconds": round(time.perf_counter() - begun, 3)}
+    source = {"run": run.path.name, "config_hash": run.config.hash, "split": split}
+    return CurvatureHistory(
+        steps=np.array([row.step for row in rows]),
+        values=np.stack([row.values for row in rows]),
+        residuals=np.stack([row.residuals for row in rows]),
+        matvecs=np.array([row.matvecs for row in rows]),
+        converged=np.stack([row.converged for row in rows]),
+        learning_rate=float(run.config.lr),
+        provenance={**objective.provenance(), **source, **settings},
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    step: int
+    values: np.ndarray
+    residuals: np.ndarray
+    matvecs: int
+    converged: np.ndarray
+
+
+def _row(step: int, objective: Objective, known: Eigenpairs | None, how: Any) -> tuple[_Row, Eigenpairs | None]:
+    k, which, tol, seed, memory_limit = how
+    try:
+        hessian = Hessian(objective, memory_limit=memory_limit)
+    except NonFiniteError:
+        nothing = np.full(k, np.nan)
+        return _Row(step, nothing, nothing, 0, np.ones(k, dtype=bool)), known
+    with hessian, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        pairs = hessian.top(k, which=which, tol=tol, seed=seed, start=known)
+    return _Row(step, pairs.values, pairs.residuals, pairs.matvecs, pairs.converged), pairs

@@ -1,0 +1,63 @@
+"""``landscape sharpness``: what it prints is what it saves, and both are what the library computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from landscape.cli import main
+from landscape.sharpness import MEASURES, measure
+from landscape.training import Run, RunConfig, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> str:
+    config = RunConfig(limit=100, test_limit=50, model="mlp", model_options={"hidden": [8]}, epochs=2, batch_size=50)
+    return str(train(config, root=tmp_path_factory.mktemp("runs"), progress=False).path)
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(["sharpness", *words, "--quiet"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def saved(out: str) -> dict:
+    return json.loads(Path(out.splitlines()[-1].removeprefix("saved").strip()).read_text())
+
+
+def test_named_measures(capsys, trained):
+    code, out, err = call(capsys, trained, "--measure", "lambda_max", "--measure", "pac_bayes", "--limit", "50")
+    assert code == 0, err
+    run = Run.load(trained)
+    objective = run.objective("train", 50)
+    start = objective.layout.flatten(run.model(0))
+    found = saved(out)["measures"]
+    for name in ("lambda_max", "pac_bayes"):
+        value = measure(objective, name, initial_weights=start, progress=False)[name]
+        assert found[name]["value"] == pytest.approx(value.value) and found[name]["unit"] == MEASURES[name].unit
+        assert any(line.split()[0] == name and str(value) in line for line in out.splitlines())
+    assert list(found) == ["lambda_max", "pac_bayes"] and saved(out)["settings"]["limit"] == 50
+
+
+def test_the_balanced_network_and_what_was_published(capsys, trained):
+    values = {}
+    for flags in ((), ("--balanced",), ("--as-published",)):
+        code, out, err = call(capsys, trained, "--measure", "fisher_rao", "--limit", "50", *flags)
+        assert code == 0, err
+        values[flags] = saved(out)["measures"]["fisher_rao"]["value"]
+    assert len(set(values.values())) == 3
+
+
+def test_where_the_values_go(capsys, trained, tmp_path):
+    code, _, err = call(capsys, trained, "--measure", "lpf", "--limit", "20", "--json", str(tmp_path / "here.json"))
+    assert code == 0, err
+    assert json.loads((tmp_path / "here.json").read_text())["measures"]["lpf"]["stderr"] > 0
+
+
+def test_an_unknown_measure_is_told_before_any_work(capsys, trained):
+    code, out, err = call(capsys, trained, "--measure", "lambda_maximum")
+    assert (code, out) == (2, "")
+    assert "lambda_max" in err
