@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import warnings
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ class PyHessian:
 
     def product(self) -> Callable[[Tensor], Tensor]:
         """Multiply as its algorithms do."""
-        utils = __import__("pyhessian.utils", fromlist=["hessian_vector_product"])
+        utils = importlib.import_module("pyhessian.utils")
         built = self._built()
 
         def multiply(vector: Tensor) -> Tensor:

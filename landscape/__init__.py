@@ -10,15 +10,11 @@ if TYPE_CHECKING:
     from landscape.curvature import (
         GGN,
         ConvergenceWarning,
-        CurvatureMap,
-        DiagonalEstimate,
         Eigenpairs,
         Estimate,
         Fisher,
         Hessian,
-        InterruptedWarning,
         SpectralDensity,
-        curvature_map,
         eigen_plane,
     )
     from landscape.datasets import DATASETS, Augmentation, Dataset, load_dataset
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
     )
     from landscape.parameters import Layout, preserved
     from landscape.sharpness import MEASURES, balance, measure
-    from landscape.study import CurvatureHistory, curvature_history, trajectory_plane
+    from landscape.study import trajectory_plane
     from landscape.surface import (
         Direction,
         Line,
@@ -123,18 +119,12 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "GGN",
     "MEASURES",
     "ConvergenceWarning",
-    "CurvatureHistory",
-    "CurvatureMap",
-    "DiagonalEstimate",
     "Eigenpairs",
     "Estimate",
     "Fisher",
     "Hessian",
-    "InterruptedWarning",
     "SpectralDensity",
     "balance",
-    "curvature_history",
-    "curvature_map",
     "measure",
     # errors
     "LandscapeError",
@@ -149,8 +139,7 @@ __all__ = [  # noqa: RUF022 - grouped by room
 _HOMES = {
     name: home
     for home, names in {
-        "curvature": "GGN ConvergenceWarning CurvatureMap DiagonalEstimate Eigenpairs Estimate Fisher Hessian "
-        "InterruptedWarning SpectralDensity curvature_map eigen_plane",
+        "curvature": "GGN ConvergenceWarning Eigenpairs Estimate Fisher Hessian SpectralDensity eigen_plane",
         "datasets": "DATASETS Augmentation Dataset load_dataset",
         "errors": "LandscapeError",
         "models": "MODELS build_model",
@@ -159,7 +148,7 @@ _HOMES = {
         "FriendlySAM LookSAM SmoothOut VaSSO build_optimizer",
         "parameters": "Layout preserved",
         "sharpness": "MEASURES balance measure",
-        "study": "CurvatureHistory curvature_history trajectory_plane",
+        "study": "trajectory_plane",
         "surface": "Direction Line Plane Profile Surface Trajectory bezier_curve direction_between evaluate_line "
         "evaluate_surface linear_barrier perturbation_direction perturbation_profile plane_through "
         "random_direction random_plane",

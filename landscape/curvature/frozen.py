@@ -147,9 +147,9 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
         Raises:
             MismatchError: The shape is another one.
         """
-        rows = self.rows_of(vector)
-        total = torch.zeros_like(rows)
         with twice_differentiable():
+            rows = self.rows_of(vector)
+            total = torch.zeros_like(rows)
             for graph in self._graphs:
                 for row, product in zip(rows, total, strict=True):
                     product += self._multiply(graph, row)

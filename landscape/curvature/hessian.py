@@ -101,9 +101,9 @@ class Hessian(FrozenOperator[GradientGraph]):
 
     def _first_order(self) -> tuple[Tensor, Tensor]:
         """The loss, 0-d float64, and its gradient, (P,)."""
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        gradient = torch.zeros_like(self._flat, requires_grad=False)
         with twice_differentiable():
+            loss = torch.zeros((), dtype=torch.float64, device=self.device)
+            gradient = torch.zeros_like(self._flat, requires_grad=False)
             if self.keeps_graph:
                 for graph in self._graphs:
                     loss += graph.loss.double()

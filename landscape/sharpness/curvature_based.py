@@ -61,7 +61,11 @@ MEASURES = (
         cost="samples Hessian products",
         larger="sharper",
         invariances=_INVARIANT,
-        parameters={"samples": Parameter(default=10, meaning="M, the number of vectors.", source="that code")},
+        parameters={
+            "samples": Parameter(
+                default=10, meaning="M, the number of vectors.", source="the code of Bisla et al. (2022)"
+            )
+        },
         compute=frobenius,
     ),
     Measure(

@@ -54,8 +54,12 @@ MEASURES = (
         larger="sharper",
         invariances=frozenset({"loss_shift"}),
         parameters={
-            "epsilon": Parameter(default=0.1, meaning="The rise, in the loss's unit.", source="that code"),
-            "tolerance": Parameter(default=1e-6, meaning="The rise may be so far from epsilon.", source="that code"),
+            "epsilon": Parameter(
+                default=0.1, meaning="The rise, in the loss's unit.", source="the code of Bisla et al. (2022)"
+            ),
+            "tolerance": Parameter(
+                default=1e-6, meaning="The rise may be so far from epsilon.", source="the code of Bisla et al. (2022)"
+            ),
         },
         compute=epsilon_sharpness,
     ),

@@ -69,13 +69,23 @@ MEASURES = (
         larger="sharper",
         invariances=frozenset({"loss_shift"}),
         parameters={
-            "batch_size": Parameter(default=256, meaning="The most examples in a batch.", source="that code"),
-            "steps": Parameter(default=20, meaning="Steps of the walk.", source="that code"),
-            "step_size": Parameter(default=0.1, meaning="Their size, eta'.", source="that code"),
-            "noise": Parameter(default=1e-4, meaning="Temperature, epsilon.", source="that code", zero=True),
-            "gamma": Parameter(default=1e-4, meaning="Pull back to the weights.", source="that code", zero=True),
+            "batch_size": Parameter(
+                default=256, meaning="The most examples in a batch.", source="the code of Bisla et al. (2022)"
+            ),
+            "steps": Parameter(default=20, meaning="Steps of the walk.", source="the code of Bisla et al. (2022)"),
+            "step_size": Parameter(default=0.1, meaning="Their size, eta'.", source="the code of Bisla et al. (2022)"),
+            "noise": Parameter(
+                default=1e-4, meaning="Temperature, epsilon.", source="the code of Bisla et al. (2022)", zero=True
+            ),
+            "gamma": Parameter(
+                default=1e-4, meaning="Pull back to the weights.", source="the code of Bisla et al. (2022)", zero=True
+            ),
             "alpha": Parameter(
-                default=0.75, meaning="What stays of the mean.", source="that code", zero=True, below=1.0
+                default=0.75,
+                meaning="What stays of the mean.",
+                source="the code of Bisla et al. (2022)",
+                zero=True,
+                below=1.0,
             ),
         },
         compute=local_entropy_gradient_norm,

@@ -145,14 +145,20 @@ MEASURES = (
         cost="1 gradient and 33 forward passes",
         larger="flatter",
         parameters={
-            "gamma": Parameter(default=0.1, meaning="Scope: how fast distance counts less.", source="that code")
+            "gamma": Parameter(
+                default=0.1, meaning="Scope: how fast distance counts less.", source="the code of Bisla et al. (2022)"
+            )
         },
         published=Published(
             differs="Minus the logarithm; exp(-L - gamma |t| / 2) is integrated, and the direction is the gradient "
             "with each tensor divided by its own norm, so it is NaN where a tensor's gradient is zero.",
             compute=published_along_gradient,
             parameters={
-                "gamma": Parameter(default=0.1, meaning="Scope: how fast distance counts less.", source="that code")
+                "gamma": Parameter(
+                    default=0.1,
+                    meaning="Scope: how fast distance counts less.",
+                    source="the code of Bisla et al. (2022)",
+                )
             },
         ),
         compute=local_entropy_along_gradient,

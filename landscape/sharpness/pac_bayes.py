@@ -85,9 +85,13 @@ def _bound(bench: Workbench, travelled: Tensor, noise: Estimate) -> Estimate:
 
 
 _PARAMETERS = {
-    "epsilon": Parameter(default=0.1, meaning="The rise of the mean loss, in its unit.", source="that code"),
-    "samples": Parameter(default=10, meaning="Draws in the mean.", source="that code"),
-    "tolerance": Parameter(default=1e-6, meaning="The rise may be so far from epsilon.", source="that code"),
+    "epsilon": Parameter(
+        default=0.1, meaning="The rise of the mean loss, in its unit.", source="the code of Bisla et al. (2022)"
+    ),
+    "samples": Parameter(default=10, meaning="Draws in the mean.", source="the code of Bisla et al. (2022)"),
+    "tolerance": Parameter(
+        default=1e-6, meaning="The rise may be so far from epsilon.", source="the code of Bisla et al. (2022)"
+    ),
 }
 _COST = "samples times at most 102 forward passes, 10 to 20 times as a rule, shared by pac_bayes and pac_bayes_sigma"
 

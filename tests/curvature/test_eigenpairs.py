@@ -69,6 +69,15 @@ def test_multiple_eigenvalues_are_all_found(matrix_with, values: list[float], k:
         check(pairs, operator.matrix)
 
 
+@pytest.mark.filterwarnings("ignore::landscape.curvature.ConvergenceWarning")  # few products are not enough
+def test_no_search_takes_more_products_than_it_may(matrix_with) -> None:
+    operator = matrix_with([3.0, 3.0, 1.0, 0.5, 0.2, 0.1, 0.0])
+    for most in range(2, 25):
+        operator.products = 0
+        pairs = top(operator, 2, max_matvecs=most, tol=1e-6)
+        assert pairs.matvecs == operator.products <= most
+
+
 @pytest.mark.filterwarnings("ignore::landscape.curvature.ConvergenceWarning")  # beside 0, where no residual is small
 def test_a_small_residual_alone_does_not_end_the_second_search(matrix_with) -> None:
     """After one or two steps a Ritz value may lie near some eigenvalue that is not the outermost one."""
