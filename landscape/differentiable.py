@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.convolution import Geometry, convolve
 from landscape.errors import ModelError
-from landscape.folding import is_fixed, is_plain, is_relu, is_relu_call, norm_after, traced
+from landscape.folding import is_fixed, is_plain, is_relu, is_relu_call, norm_after, only_user, traced
 from landscape.objective import Objective
+from landscape.pooling import halves, is_halving_call, pool_halves
 from landscape.rectifier import rectify
 from landscape.seeding import preserved_rng
 
@@ -65,6 +66,8 @@ class DifferentiableModel:
                 module.forward = partial(_fixed_norm, module)
             elif is_relu(module):
                 module.forward = rectify
+            elif halves(module):
+                module.forward = pool_halves
         known = dict(self._module.named_parameters(remove_duplicate=False))
         self._names = [name for name in self.objective.layout.names if name in known]
         self._last = last
@@ -119,7 +122,14 @@ def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:
     """
     modules, folds = traced(replica), 0
     for node in list(modules.graph.nodes):
-        if is_relu_call(node):
+        if _is_pooled_rectifier(modules, node):
+            pool = cast("fx.Node", only_user(node))
+            with modules.graph.inserting_after(pool):
+                made = modules.graph.call_function(pool_halves, (node.args[0],), {"rectified": True})
+            pool.replace_all_uses_with(made)
+        elif is_halving_call(node):
+            node.target, node.args, node.kwargs = pool_halves, node.args[:1], {}
+        elif is_relu_call(node):
             node.op, node.target, node.args, node.kwargs = "call_function", rectify, node.args[:1], {}
         found = norm_after(modules, node)
         if found is None:
@@ -133,6 +143,17 @@ def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:
     modules.graph.eliminate_dead_code()
     modules.recompile()
     return modules, folds
+
+
+def _is_pooled_rectifier(modules: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node rectifies what alone goes to a max-pooling by two."""
+    after = only_user(node)
+    if after is None:
+        return False
+    module = modules.get_submodule(str(after.target)) if after.op == "call_module" else None
+    if not (is_halving_call(after) if module is None else halves(module)):
+        return False
+    return is_relu(modules.get_submodule(str(node.target))) if node.op == "call_module" else is_relu_call(node)
 
 
 class _Pair(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.errors import ModelError, first_line
+from landscape.pooling import halved, halves, is_halving_call
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
 _PATCH = 32  # weights of a filter
@@ -121,8 +122,11 @@ class FoldedModel:
                 self._fold(node)
         if self.fused:
             for module in self._module.modules():
-                if _halves(module):
+                if halves(module):
                     module.forward = halved
+            for node in graph.nodes:
+                if is_halving_call(node):
+                    node.target, node.args, node.kwargs = halved, node.args[:1], {}
         if not self._folded:
             raise ModelError(f"{type(replica).__name__} has no convolution to fold anything into.")
         graph.eliminate_dead_code()
@@ -144,10 +148,10 @@ class FoldedModel:
         new = FoldedConvolution(convolution, norm, fused=fusable, patched=patched)
         name = f"_folded_{len(self._folded)}"
         modules.add_submodule(name, new)
-        following = _only_user(last)
+        following = only_user(last)
         other = _other_summand(following, last)
         end = following if other is not None and following is not None else last
-        if _is_relu(modules, rectifier := _only_user(end)):
+        if _is_relu(modules, rectifier := only_user(end)):
             new.rectified = True
             end = rectifier if rectifier is not None else end
         if norm is None and end is node and not patched:  # nothing gained
@@ -197,32 +201,6 @@ def patches_of(images: Tensor, convolution: nn.Conv1d | nn.Conv2d) -> Tensor:
     return cut.transpose(1, 2).contiguous().view(len(images), *shape, -1)
 
 
-def halved(x: Tensor) -> Tensor:
-    """Do what ``max_pool2d(x, 2)`` does, bit for bit, without writing down where each maximum was.
-
-    Args:
-        x: (..., H, W).
-
-    Returns:
-        (..., H / 2, W / 2), rounded down.
-
-    Example:
-        >>> halved(torch.arange(9.0).view(1, 1, 3, 3)).tolist()  # the last row and column are left out
-        [[[[4.0]]]]
-    """
-    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
-    rows = torch.maximum(x[..., 0:height:2, :], x[..., 1:height:2, :])
-    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
-
-
-def _halves(module: nn.Module) -> bool:
-    """Whether a module is ``nn.MaxPool2d(2)``, and nothing else."""
-    if type(module) is not nn.MaxPool2d or module._forward_hooks or module._forward_pre_hooks or module.ceil_mode:
-        return False
-    pairs = {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1}
-    return not module.return_indices and all(getattr(module, k) in (v, (v, v), [v, v]) for k, v in pairs.items())
-
-
 def traced(replica: nn.Module) -> fx.GraphModule:
     """Write a model's forward down as a graph of calls.
 
@@ -248,7 +226,7 @@ def norm_after(modules: fx.GraphModule, node: fx.Node) -> tuple[nn.Conv1d | nn.C
 
     None where there is no such pair.
     """
-    after = _only_user(node)
+    after = only_user(node)
     if node.op != "call_module" or after is None or after.op != "call_module":
         return None
     convolution, norm = modules.get_submodule(str(node.target)), modules.get_submodule(str(after.target))
@@ -284,7 +262,7 @@ def is_fixed(module: nn.Module) -> TypeGuard[_BatchNorm]:
 def _is_first(node: fx.Node) -> bool:
     """Whether a node alone uses the model's inputs."""
     source = node.args[0]
-    return isinstance(source, fx.Node) and source.op == "placeholder" and _only_user(source) is node
+    return isinstance(source, fx.Node) and source.op == "placeholder" and only_user(source) is node
 
 
 def _is_small(convolution: nn.Conv1d | nn.Conv2d) -> bool:
@@ -292,7 +270,8 @@ def _is_small(convolution: nn.Conv1d | nn.Conv2d) -> bool:
     return convolution.groups == 1 and convolution.weight[0].numel() <= _PATCH
 
 
-def _only_user(node: fx.Node | None) -> fx.Node | None:
+def only_user(node: fx.Node | None) -> fx.Node | None:
+    """Return the one node that uses a node's result; None where there are none or several."""
     return next(iter(node.users)) if node is not None and len(node.users) == 1 else None
 
 

@@ -7,6 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from landscape.pooling import in_layout_of
+
 
 def rectify(x: Tensor) -> Tensor:
     """Return ``max(x, 0)``, for second derivatives.
@@ -46,7 +48,7 @@ class _Passed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(y)
-        return torch.ops.aten.threshold_backward(grad, y, 0)
+        return torch.ops.aten.threshold_backward(in_layout_of(y, grad), y, 0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

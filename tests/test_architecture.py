@@ -29,6 +29,7 @@ LAYERS = (
         "loss_checks",
         "loss_function",
         "optim",
+        "pooling",
         "regularizers",
         "replica",
         "scores",
