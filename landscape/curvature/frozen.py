@@ -18,7 +18,6 @@ from landscape.curvature.operator import CurvatureOperator
 from landscape.differentiable import DifferentiableModel
 from landscape.double_backward import twice_differentiable
 from landscape.errors import ConfigError
-from landscape.inputs import named_tensors
 from landscape.objective import Objective
 
 _FEW = 2  # examples
@@ -72,12 +71,10 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
                 self._shrink_batches(memory_limit)
                 budget = min(budget, memory_limit - self._needs(self.objective.batch_size))
             self._model = DifferentiableModel(self.objective)
-            inputs, targets = next(self.objective.batches())
             self._graphs = BatchGraphs(
                 self._build,
                 batches=-(-objective.examples // self.objective.batch_size),
                 memory=budget,
-                known=[self._flat, targets, *named_tensors(inputs).values()],
             )
 
     def _shrink_batches(self, limit: int) -> None:

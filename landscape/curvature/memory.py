@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _CPU_LIMIT = 4 * 2**30
+_Result = TypeVar("_Result")
 
 
 def free_memory(device: torch.device) -> int:
@@ -46,6 +47,22 @@ def peak_bytes(run: Callable[[], Any]) -> int:
     with watch:
         run()
     return watch.peak
+
+
+def held_bytes(run: Callable[[], _Result]) -> tuple[_Result, int]:
+    """Return what something returns, and how many bytes of new tensors are still alive then, because it holds them.
+
+    Args:
+        run: What to watch.
+
+    Example:
+        >>> held_bytes(lambda: torch.ones(100) + torch.ones(100))[1]  # 400 bytes of the 1,200
+        400
+    """
+    watch = _Watch()
+    with watch:
+        found = run()
+    return found, watch.alive
 
 
 class _Watch(TorchDispatchMode):
