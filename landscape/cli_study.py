@@ -1,32 +1,45 @@
-"""The command that trains many runs and compares them."""
+"""The commands that train many runs and compare them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from landscape.cli_options import Words, with_options
+from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyCommand:
-    """Compare the test errors of SGD, SAM, ASAM, AMP and LPF-SGD over many seeds, radii chosen on held-out data."""
+    """Train several methods over many seeds, and compare where they end.
 
-    question: tyro.conf.Positional[Literal["generalization"]] = "generalization"
+    "generalization": the test errors of SGD, SAM, ASAM, AMP and LPF-SGD, radii chosen on held-out data. "flatness": the
+    largest eigenvalue of the Hessian with SGD and with the methods named by --against.
+    """
+
+    question: tyro.conf.Positional[Literal["generalization", "flatness"]] = "generalization"
     """What is asked."""
     settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
     model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     seeds: int = 10
-    """Runs per method, tested once, after the last epoch."""
+    """Runs per method."""
     search_seeds: int = 3
-    """Runs per method and radius, to choose the radius by."""
+    """generalization: runs per method and radius, to choose the radius by."""
     held_out: float = 0.25
-    """Fraction of the training examples that the radii are chosen on."""
+    """generalization: fraction of the training examples that the radii are chosen on."""
+    against: Words = ("sam=0.05",)
+    """flatness: a method and its radius, METHOD=RADIUS; may be repeated. SAM's 0.05 is there by default."""
+    examples: int | None = None
+    """flatness: training examples that the Hessian is of; all by default."""
+    tol: float = 1e-3
+    """flatness: relative residual of the eigenvalues."""
     jobs: int | None = None
     """Runs at a time; as many as there are cores by default."""
     root: Path = Path("runs")
@@ -41,21 +54,45 @@ class StudyCommand:
     def run(self) -> int:
         """Train, print the table, save."""
         from landscape.storage import require_writable
-        from landscape.study.generalization import compare_generalization, default_result_path
 
         settings = with_options(self.settings, self.model_option)
-        sizes: dict[str, Any] = {"seeds": self.seeds, "search_seeds": self.search_seeds, "validation": self.held_out}
-        path = self.output or default_result_path(settings, self.root, **sizes)
+        ask, path = (self._generalization if self.question == "generalization" else self._flatness)(settings)
         require_writable(path)
-        found = compare_generalization(
-            settings,
-            **sizes,
-            root=self.root,
-            jobs=self.jobs,
-            data_root=self.data_root,
-            progress=not self.quiet,
-        )
+        found = ask()
         found.save(path)
         print(found.table())
         print(f"\nresult {path}")
         return 0
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {"root": self.root, "jobs": self.jobs, "data_root": self.data_root, "progress": not self.quiet}
+
+    def _generalization(self, settings: RunConfig) -> tuple[Callable[[], Any], Path]:
+        from landscape.study.generalization import compare_generalization, default_result_path
+
+        sizes: dict[str, Any] = {"seeds": self.seeds, "search_seeds": self.search_seeds, "validation": self.held_out}
+        path = self.output or default_result_path(settings, self.root, **sizes)
+        return partial(compare_generalization, settings, **sizes, **self._where), path
+
+    def _flatness(self, settings: RunConfig) -> tuple[Callable[[], Any], Path]:
+        from landscape.study.flatness import compare_flatness, default_flatness_path
+
+        asked: dict[str, Any] = {
+            "radii": dict(_method_and_radius(text) for text in self.against),
+            "seeds": self.seeds,
+            "examples": self.examples,
+            "tol": self.tol,
+        }
+        path = self.output or default_flatness_path(settings, self.root, **asked)
+        return partial(compare_flatness, settings, **asked, **self._where), path
+
+
+def _method_and_radius(text: str) -> tuple[str, float]:
+    name, _, radius = text.partition("=")
+    try:
+        return name, float(radius)
+    except ValueError:
+        raise ConfigError(
+            "--against is not understood.", expected="METHOD=RADIUS", got=text, fix="For example sam=0.1."
+        ) from None

@@ -3,6 +3,7 @@
 from landscape.study.curvature_history import CurvatureHistory, curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
+from landscape.study.flatness import Flatness, compare_flatness
 from landscape.study.generalization import Generalization, Score, compare_generalization
 from landscape.study.minima import Minimum, measure_minima, measure_minimum, minima_configs
 from landscape.study.trajectory import trajectory_plane
@@ -11,10 +12,12 @@ from landscape.study.verdict import flattest
 __all__ = [
     "CurvatureHistory",
     "Effort",
+    "Flatness",
     "Generalization",
     "Minimum",
     "Score",
     "choose_effort",
+    "compare_flatness",
     "compare_generalization",
     "curvature_history",
     "flattest",

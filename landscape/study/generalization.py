@@ -15,6 +15,7 @@ from landscape.errors import ConfigError, CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
 from landscape.study.minima import LABELS
+from landscape.study.statistics import standard_error
 from landscape.training import Run, RunConfig
 
 # What is searched for each method; about a factor of two apart, around the published radii and up to those that help
@@ -56,7 +57,7 @@ class Score:
     @property
     def stderr(self) -> float:
         """Standard error of the mean over the seeds; NaN for one seed."""
-        return _stderr(self.errors)
+        return standard_error(self.errors)
 
     @property
     def at_edge(self) -> bool:
@@ -83,7 +84,7 @@ class Generalization:
     def advantage(self, score: Score) -> tuple[float, float]:
         """Return by how much a method's mean error is below sgd's, and the standard error of that, paired by seed."""
         gains = [plain - its for plain, its in zip(self.scores[0].errors, score.errors, strict=True)]
-        return sum(gains) / len(gains), _stderr(gains)
+        return sum(gains) / len(gains), standard_error(gains)
 
     def table(self) -> str:
         """Return a Markdown table, in percent."""
@@ -264,13 +265,6 @@ def _best(curve: tuple[tuple[float, float], ...]) -> float | None:
 def _last_error(run: Run) -> float:
     """The error after the last epoch; NaN where the run diverged."""
     return float(run.metrics()[-1]["test_error"]) if run.status == "finished" else math.nan
-
-
-def _stderr(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return math.nan
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
 def default_result_path(
