@@ -194,10 +194,37 @@ def _convert(value: Any, parameter: Parameter) -> Any:
                 return _PARSERS[kind](value, parameter)
             except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
                 continue
-    raise NotebookError(
+    raise _another_type(value, parameter)
+
+
+def check_type(value: Any, parameter: Parameter) -> None:
+    """Check that a value is of a parameter's type as it is; only whole numbers may stand for others.
+
+    Args:
+        value: The value.
+        parameter: The parameter.
+
+    Raises:
+        NotebookError: It is of another type.
+
+    Example:
+        >>> check_type("false", parse_parameters("fast: bool = True")[0])
+        Traceback (most recent call last):
+        landscape.errors.NotebookError: The notebook parameter 'fast' has another type. Expected: bool, such as True. \
+Got: 'false' (str).
+    """
+    own = _kind(value)
+    whole = own == "int" and "float" in parameter.kinds
+    rows = own in ("tuple", "list") and bool({"tuple", "list"} & set(parameter.kinds))
+    if own not in parameter.kinds and not whole and not rows:
+        raise _another_type(value, parameter)
+
+
+def _another_type(value: Any, parameter: Parameter) -> NotebookError:
+    return NotebookError(
         f"The notebook parameter {parameter.name!r} has another type.",
         expected=f"{' or '.join(parameter.kinds)}, such as {parameter.default!r}",
-        got=f"{value!r} ({own})",
+        got=f"{value!r} ({_kind(value)})",
     )
 
 

@@ -16,6 +16,8 @@ from typing import Any
 from landscape.errors import NotebookError, unknown_name
 from landscape.notebooks.page import export_html
 from landscape.notebooks.parameters import check_parameters, parameters_of, read_notebook
+from landscape.notebooks.places import bundled_folder
+from landscape.notebooks.rules import check_values
 from landscape.progress import progress_bar
 from landscape.storage import write_text
 
@@ -54,11 +56,6 @@ class NotebookResult:
         """
         cells = [cell for cell in _code_cells(self.notebook) if tag in cell.metadata.get("tags", [])]
         return "\n".join(filter(None, (_text_of(output) for cell in cells for output in cell.outputs)))
-
-
-def bundled_folder() -> Path:
-    """Return the folder of the notebooks that come with this repository."""
-    return Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def list_notebooks(folder: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -131,7 +128,9 @@ def run_notebook(
     """
     path, output = Path(path), Path(output)
     notebook = read_notebook(path)
-    values = check_parameters(parameters or {}, parameters_of(notebook, str(path)))
+    known = parameters_of(notebook, str(path))
+    values = check_parameters(parameters or {}, known)
+    check_values({**{parameter.name: parameter.default for parameter in known}, **values}, known)
     _check_places(path, output, None if html is None else Path(html))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="landscape-notebook-") as folder:
