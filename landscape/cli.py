@@ -14,14 +14,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
+from landscape.cli_notebook import NotebookCommand
 from landscape.cli_options import Words, with_options
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
 from landscape.cli_study import StudyCommand
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
-
-_Pairs = tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,46 +98,6 @@ class Train:
         for split in ("train", "test"):
             if difference := unverified_difference(config.dataset, split, root=self.data_root):
                 yield f"{config.dataset} is {difference}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NotebookCommand:
-    """Run a notebook headless, with checked parameters, and make one offline HTML page of it."""
-
-    notebook: tyro.conf.Positional[str | None] = None
-    """A name in notebooks/ (00_tour) or a path; leave it out to list what there is."""
-    parameters: Annotated[_Pairs, tyro.conf.arg(aliases=["-p"], metavar="NAME VALUE")] = ()
-    """A parameter's name and value; may be repeated."""
-    output: Path | None = None
-    """The executed notebook; out/NAME.ipynb by default."""
-    html: Path | None = None
-    """The page; out/NAME.html by default."""
-    timeout: int | None = None
-    """Seconds that one cell may take; no limit by default."""
-
-    def run(self) -> int:
-        """List, or run and say where the results are."""
-        from landscape.notebooks import find_notebook, list_notebooks, notebook_parameters, run_notebook
-
-        if self.notebook is None:
-            for path in list_notebooks():
-                print(path)
-            return 0
-        path = find_notebook(self.notebook)
-        if not path.is_file():
-            raise ConfigError(
-                f"There is no notebook {self.notebook!r}.", fix="`landscape notebook` lists what there is."
-            )
-        output = self.output or Path("out") / path.name
-        html = self.html or output.with_suffix(".html")
-        known = ", ".join(parameter.name for parameter in notebook_parameters(path))
-        print(f"running {path} (parameters: {known})", flush=True)
-        result = run_notebook(path, output, parameters=dict(self.parameters), timeout=self.timeout, html=html)
-        summary = result.tagged_text("summary")
-        if summary:
-            print(f"\n{summary}")
-        print(f"\nnotebook {result.path}\npage     {html.resolve()}")
-        return 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

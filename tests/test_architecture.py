@@ -40,7 +40,7 @@ LAYERS = (
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli", "cli_analysis", "cli_options", "cli_runs", "cli_sharpness", "cli_study"),
+    ("cli", "cli_analysis", "cli_notebook", "cli_options", "cli_runs", "cli_sharpness", "cli_study"),
     ("",),  # landscape/__init__.py, which only passes names on
     ("__main__",),
 )

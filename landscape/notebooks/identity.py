@@ -89,7 +89,8 @@ def _object(value: Any, where: str) -> Any:
         return [kind, checksum_tensors({"": value})]
     if isinstance(value, Objective):
         record = value.provenance()
-        return [kind, *(record.get(name) for name in _OBJECTIVE)]
+        classes = sorted({_class(type(module)) for module in value.model.modules()})
+        return [kind, *(record.get(name) for name in _OBJECTIVE), classes]
     if isinstance(value, Run):
         return [kind, value.config.hash, value.weights_checksum()]
     if isinstance(value, Config):
@@ -104,7 +105,7 @@ def _object(value: Any, where: str) -> Any:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # pyright: ignore
         return [kind, identity({name: part for name, part in fields.items() if name != "provenance"}, where)]
     if isinstance(value, nn.Module):
-        return [kind, checksum_callable(value)]
+        return [_class(type(value)), checksum_callable(value)]
     if callable(value):
         return _function(value)
     raise NotebookError(
@@ -115,18 +116,33 @@ def _object(value: Any, where: str) -> Any:
     )
 
 
-def _function(function: Callable[..., Any]) -> str:
+def _function(function: Callable[..., Any], seen: tuple[Any, ...] = ()) -> str:
     """Check that a function reads nothing but its arguments, and return the checksum of its code."""
     parts = [checksum_callable(function)]
     for name, value in _read_from_outside(function):
-        if isinstance(value, FunctionType):
-            parts.append(_function(value) if value is not function else name)
-        elif not isinstance(value, ModuleType | type) and not callable(value):
+        if value in seen or value is function or isinstance(value, ModuleType):
+            parts.append(name)
+        elif isinstance(value, type):
+            parts.append(_class(value, (*seen, function)))
+        elif isinstance(value, FunctionType):
+            parts.append(_function(value, (*seen, function)))
+        elif callable(value):
+            parts.append(checksum_callable(value))
+        else:
             raise NotebookError(
                 f"The function reads {name!r}, which is no argument of it.",
                 fix=f"Give it: cached(name, function, ..., {name}={name}).",
             )
     return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _class(kind: type, seen: tuple[Any, ...] = ()) -> str:
+    """Return the name of a class, and for one that a notebook defines a checksum of its methods."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__ != "__main__":
+        return name
+    methods = [_function(part, seen) for part in vars(kind).values() if isinstance(part, FunctionType)]
+    return hashlib.sha256("".join([name, *methods]).encode()).hexdigest()
 
 
 def _read_from_outside(function: Any) -> Iterator[tuple[str, Any]]:
@@ -135,7 +151,8 @@ def _read_from_outside(function: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(inner, FunctionType) or inner.__module__.partition(".")[0] == "landscape":
         return
     for name, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=False):
-        yield name, cell.cell_contents
+        if name != "__class__":  # what super() reads
+            yield name, cell.cell_contents
     for name in sorted(_global_names(inner.__code__)):
         if name in inner.__globals__:
             yield name, inner.__globals__[name]

@@ -59,6 +59,25 @@ def load_value(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
         raise CorruptFileError(f"{path} cannot be used.", got=f"{type(error).__name__}: {error}") from error
 
 
+def complete(value: Any) -> bool:
+    """Tell whether a value is whole: results that Ctrl-C ended early say that they are not.
+
+    Example:
+        >>> from landscape.curvature import Estimate
+        >>> complete([Estimate(1.0, 0.5, 3)]), complete([Estimate(1.0, 0.5, 3, complete=False)])
+        (True, False)
+    """
+    if isinstance(value, dict):
+        return all(map(complete, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(complete, value))
+    if isinstance(value, StoredResult):
+        return bool(getattr(value, "complete", True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return all(complete(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return True
+
+
 def _pack(value: Any, arrays: Arrays) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value.item() if isinstance(value, np.generic) else value

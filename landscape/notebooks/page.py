@@ -97,17 +97,22 @@ def _contents(headings: list[tuple[int, str, str]]) -> str:
     return f'<nav aria-label="Contents"><strong>Contents</strong><ul>{"".join(items)}</ul></nav>'
 
 
-def _footer(path: Path, notebook: Any) -> str:
-    versions = [f"Python {platform.python_version()}"]
+def versions() -> list[str]:
+    """Return which Python and packages are at work, a few words each."""
+    found = [f"Python {platform.python_version()}"]
     for package in ("landscape", "torch", "plotly"):
         try:
-            versions.append(f"{package} {metadata.version(package)}")
+            found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
+    return found
+
+
+def _footer(path: Path, notebook: Any) -> str:
     seconds = notebook.metadata.get("papermill", {}).get("duration")
     took = f", run in {seconds:.0f} s" if seconds else ""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    return f"<footer>Made from {escape(path.name)} on {now}{took}. {escape(', '.join(versions))}.</footer>"
+    return f"<footer>Made from {escape(path.name)} on {now}{took}. {escape(', '.join(versions()))}.</footer>"
 
 
 def _cell(cell: Any, page: MarkdownPage) -> str:

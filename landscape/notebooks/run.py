@@ -74,7 +74,7 @@ def find_notebook(name: str | os.PathLike[str]) -> Path:
     """Find a notebook by its path, or a bundled one by its name.
 
     Args:
-        name: A path, or "00_tour", "00_tour.ipynb", "tour".
+        name: A path, or "00_tour", "00_tour.ipynb", "tour", "00", "0".
 
     Returns:
         The path.
@@ -85,11 +85,36 @@ def find_notebook(name: str | os.PathLike[str]) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = {path.stem: path for path in list_notebooks()}
-    short = {re.sub(r"^\d+_", "", stem): path for stem, path in known.items()}
     wanted = str(name).removesuffix(".ipynb")
-    if wanted in known or wanted in short:
-        return known.get(wanted) or short[wanted]
+    found = [path for stem, path in known.items() if wanted in _names(stem)]
+    if len(found) == 1:
+        return found[0]
     raise unknown_name("notebook", str(name), known or ["(no notebooks here)"], NotebookError)
+
+
+def _names(stem: str) -> set[str]:
+    """What a notebook may be called: its name, with or without its number, and its number alone."""
+    number, _, rest = stem.partition("_")
+    return {stem, rest, number, str(int(number))} if number.isdigit() and rest else {stem}
+
+
+def prepare_run(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what a notebook is to be run with, before anything starts.
+
+    Args:
+        path: The notebook.
+        parameters: Name to value; texts are converted to the type of the default.
+
+    Returns:
+        Name to value, of the right types.
+
+    Raises:
+        NotebookError: A name is unknown, or a value is of another type or out of range.
+    """
+    known = parameters_of(read_notebook(path), str(path))
+    values = check_parameters(parameters, known)
+    check_values({**{parameter.name: parameter.default for parameter in known}, **values}, known)
+    return values
 
 
 def run_notebook(
@@ -105,8 +130,8 @@ def run_notebook(
 ) -> NotebookResult:
     """Run a notebook from top to bottom in a kernel of its own.
 
-    Names and types of the parameters are checked before the kernel starts. Panels show themselves in static mode.
-    The output is written in one step when the run has ended; where a cell failed it holds what ran until then.
+    Names, types and values of the parameters are checked before the kernel starts. Panels show themselves in static
+    mode. The output is written in one step when the run has ended; where a cell failed it holds what ran until then.
 
     Args:
         path: The notebook, with one cell tagged ``parameters``.
@@ -115,22 +140,19 @@ def run_notebook(
         kernel: Name of the Jupyter kernel; "python3" is this interpreter.
         timeout: Seconds that one cell may take; None sets no limit.
         progress: Whether a bar over the cells is shown.
-        html: Where a self-contained page of the run goes; None makes none.
+        html: Where a self-contained page of the run goes, also of one that failed; None makes none.
         strict: Whether text on stderr is an error.
 
     Returns:
         Where things are, and what was written to stderr.
 
     Raises:
-        NotebookError: A parameter is unknown or of another type, a cell failed, took too long or left early
-            (``sys.exit``), the kernel is unknown or died, or ``strict`` and something was written to stderr.
+        NotebookError: A parameter is unknown, of another type or out of range, a cell failed, took too long or left
+            early (``sys.exit``), the kernel is unknown or died, or ``strict`` and something was written to stderr.
         StorageError: The output cannot be written.
     """
     path, output = Path(path), Path(output)
-    notebook = read_notebook(path)
-    known = parameters_of(notebook, str(path))
-    values = check_parameters(parameters or {}, known)
-    check_values({**{parameter.name: parameter.default for parameter in known}, **values}, known)
+    notebook, values = read_notebook(path), prepare_run(path, parameters or {})
     _check_places(path, output, None if html is None else Path(html))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="landscape-notebook-") as folder:
@@ -138,12 +160,12 @@ def run_notebook(
         problem = _execute(path, scratch, values, kernel, timeout, progress, len(_code_cells(notebook)) + bool(values))
         done = _keep(scratch, output, path)
     problem = problem or _unfinished(done)
+    page = export_html(output, html) if html is not None and done is not None else None
     if problem is not None:
         raise NotebookError(f"{path.name}: {problem}", fix=f"Open {output}: it holds everything until then.")
     written = tuple(_stderr(done))
     if strict and written:
         raise NotebookError(f"{path.name}: cells wrote to stderr.", expected="nothing", got=written[0][:500])
-    page = export_html(output, html) if html is not None else None
     return NotebookResult(
         path=output, html=page, seconds=time.perf_counter() - started, parameters=values, stderr=written, notebook=done
     )

@@ -13,7 +13,7 @@ from landscape.errors import CorruptFileError, LockedError, NotebookError
 from landscape.notebooks.estimate import Work, estimate_seconds, in_words
 from landscape.notebooks.given import check_given
 from landscape.notebooks.identity import key_of
-from landscape.notebooks.packing import load_value, save_value
+from landscape.notebooks.packing import complete, load_value, save_value
 from landscape.notebooks.places import place_of, shown
 from landscape.notebooks.profile import SIZES, Profile, find_profile
 from landscape.objective import Objective
@@ -266,7 +266,8 @@ class Suite:
         start = time.perf_counter()
         value = function(**arguments)
         took = time.perf_counter() - start
-        save_value(path, value, {"name": name, "seconds": round(took, 3)})
+        if complete(value):
+            save_value(path, value, {"name": name, "seconds": round(took, 3)})
         self._note(name, took)
         return value
 

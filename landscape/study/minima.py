@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -101,7 +101,14 @@ class Minimum:
         }
 
 
-def measure_minimum(run: Run, effort: Effort, *, extent: float = 1.0, seed: int = 0) -> Minimum:
+def compute(name: str, function: Callable[..., Any], /, **arguments: Any) -> Any:
+    """Call a function with its arguments; in its place, what keeps the results of earlier calls may stand."""
+    return function(**arguments)
+
+
+def measure_minimum(
+    run: Run, effort: Effort, *, extent: float = 1.0, seed: int = 0, cached: Callable[..., Any] = compute
+) -> Minimum:
     """Measure the minimum where a run ended.
 
     Args:
@@ -109,6 +116,8 @@ def measure_minimum(run: Run, effort: Effort, *, extent: float = 1.0, seed: int 
         effort: Sizes of the analyses.
         extent: Half-width of the surface's plane, in filter norms.
         seed: Seed of the plane, the probes and the random perturbations: the same for runs that are compared.
+        cached: ``cached(name, function, **arguments)`` returns what ``function(**arguments)`` does, perhaps without
+            computing it again, as :meth:`landscape.notebooks.Suite.cached` does.
 
     Returns:
         The measurements; the surface's points are kept in the run's folder and not computed twice.
@@ -124,17 +133,37 @@ def measure_minimum(run: Run, effort: Effort, *, extent: float = 1.0, seed: int 
     surface = evaluate_surface(
         objective, plane, extent=extent, points=(effort.points, effort.points), store=store, progress=False
     )
-    hessian = Hessian(objective)
+    probes = {"probes": effort.density_probes, "steps": effort.density_steps}
     return Minimum(
         run=run,
         objective=objective,
         surface=surface,
-        eigenpairs=hessian.top(1, seed=seed),
-        trace=hessian.trace(probes=effort.trace_probes, seed=seed, progress=False),
-        density=hessian.density(probes=effort.density_probes, steps=effort.density_steps, seed=seed, progress=False),
-        profile=perturbation_profile(objective, draws=effort.random_draws, seed=seed, progress=False),
-        lpf=measure(objective, ["lpf"], seed=seed)["lpf"],
+        eigenpairs=cached("top eigenvalue", _top, objective=objective, seed=seed),
+        trace=cached("trace", _trace, objective=objective, probes=effort.trace_probes, seed=seed),
+        density=cached("spectral density", _density, objective=objective, **probes, seed=seed),
+        profile=cached("perturbations", _profile, objective=objective, draws=effort.random_draws, seed=seed),
+        lpf=cached("LPF measure", _lpf, objective=objective, seed=seed),
     )
+
+
+def _top(objective: Objective, seed: int) -> Eigenpairs:
+    return Hessian(objective).top(1, seed=seed)
+
+
+def _trace(objective: Objective, probes: int, seed: int) -> Estimate:
+    return Hessian(objective).trace(probes=probes, seed=seed, progress=False)
+
+
+def _density(objective: Objective, probes: int, steps: int, seed: int) -> SpectralDensity:
+    return Hessian(objective).density(probes=probes, steps=steps, seed=seed, progress=False)
+
+
+def _profile(objective: Objective, draws: int, seed: int) -> Profile:
+    return perturbation_profile(objective, draws=draws, seed=seed, progress=False)
+
+
+def _lpf(objective: Objective, seed: int) -> Estimate:
+    return measure(objective, ["lpf"], seed=seed)["lpf"]
 
 
 def measure_minima(
@@ -145,6 +174,7 @@ def measure_minima(
     extent: float = 1.0,
     seed: int = 0,
     progress: bool = True,
+    cached: Callable[..., Any] = compute,
 ) -> dict[str, Minimum]:
     """Measure several runs with one effort.
 
@@ -156,6 +186,7 @@ def measure_minima(
         extent: Half-width of every surface's plane, in filter norms.
         seed: Seed of planes, probes and perturbations.
         progress: Say the sizes and show a progress bar.
+        cached: As in :func:`measure_minimum`.
 
     Returns:
         Label to measurements.
@@ -169,6 +200,6 @@ def measure_minima(
     found = {}
     with progress_bar(len(runs), desc="measure the minima", unit="network", enabled=progress) as bar:
         for label, run in runs.items():
-            found[label] = measure_minimum(run, effort, extent=extent, seed=seed)
+            found[label] = measure_minimum(run, effort, extent=extent, seed=seed, cached=cached)
             bar.update()
     return found
