@@ -53,8 +53,9 @@ class Work:
             _count(self.losses, "loss", "", plural="losses"),
             _count(self.gradients, "gradient", ""),
             _count(self.products, "Hessian product", ""),
+            f"analyses sized to {in_words(self.seconds)}" if self.seconds else "",
         ]
-        return ", ".join(filter(None, parts))
+        return ", ".join(filter(None, parts)) or "nothing to speak of"
 
 
 def _count(number: int, name: str, rest: str, *, plural: str | None = None) -> str:

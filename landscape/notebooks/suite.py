@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -17,6 +17,7 @@ from landscape.notebooks.packing import complete, load_value, save_value
 from landscape.notebooks.places import place_of, shown
 from landscape.notebooks.profile import SIZES, Profile, find_profile
 from landscape.objective import Objective
+from landscape.storage import read_json, write_json
 from landscape.surface import Direction, Line, Plane, Surface, evaluate_line, evaluate_surface
 from landscape.training import Run, RunConfig, train
 from landscape.training.materials import resolve_device
@@ -104,6 +105,7 @@ class Suite:
         self.computed: list[tuple[str, float]] = []
         self.read: list[str] = []
         self._device_name = device
+        self._plan: Path | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -166,18 +168,27 @@ class Suite:
             seconds: Time of what chooses its own sizes.
         """
         configs = _configs(runs)
-        finished = [config for config in configs if self._finished(config)]
-        todo = [config for config in configs if config not in finished]
+        todo = [config for config in configs if not self._finished(config)]
         work = Work(
             trainings=todo, surfaces=surfaces, lines=lines, losses=losses, gradients=gradients, products=products,
             seconds=seconds,
         )  # fmt: skip
+        self._plan = self._planned(configs, work)
+        if not todo and self._plan.is_file():
+            seconds = float(read_json(self._plan)["seconds"])
+            print(f"Computed before, in {in_words(seconds)}: what is finished is read from {shown(self.root)}.")
+            return
         base = configs[0] if configs else self.config()
         took = estimate_seconds(work, self.profile, base, data_root=str(self.data_root))
-        words = work.words(self.profile) or "no training"
         about = "An unknown time" if took is None else f"About {in_words(took)} on this machine"
-        known = f" {len(finished)} of {len(configs)} trainings are finished." if finished else ""
-        print(f"{about}, less what is finished and read from {shown(self.root)}: {words}.{known}")
+        known = f" {len(configs) - len(todo)} of {len(configs)} trainings are finished." if configs != todo else ""
+        print(f"{about}: {work.words(self.profile)}.{known} What is finished is read from {shown(self.root)}.")
+
+    def _planned(self, configs: Sequence[RunConfig], work: Work) -> Path:
+        """Where a finished plan is noted: it belongs to all that decides what is computed."""
+        counts = {**vars(work), "trainings": [config.hash for config in configs]}
+        what = {**self.parameters, "profile": self.profile, "seed": self.seed, "device": str(self.device), **counts}
+        return self.root / "cache" / f"plan-{key_of('plan', print, what)[:16]}.json"
 
     def _finished(self, config: RunConfig) -> bool:
         return Run(self.root / config.folder_name, config).status == "finished"
@@ -333,24 +344,33 @@ class Suite:
         display_bundle({**bundle(thing), "image/png": bundle(picture)["image/png"]})
 
     def check(self, claim: str, holds: Any) -> None:
-        """Check a claim of the notebook and say so.
+        """Check a claim of the notebook and say so in one line.
 
         Args:
             claim: What is checked, a sentence.
-            holds: Whether it holds.
+            holds: Whether it holds; or label to whether it holds there.
 
         Raises:
-            NotebookError: It does not.
+            NotebookError: It does not; the message names the labels.
         """
-        if not bool(holds):
-            raise NotebookError(f"A check failed: {claim}")
-        print(f"✓ {claim}")
+        each = {str(label): bool(value) for label, value in holds.items()} if isinstance(holds, Mapping) else {}
+        failed = [label for label, value in each.items() if not value]
+        if failed or not (each or bool(holds)):
+            raise NotebookError(f"A check failed: {claim}{_of(failed)}.")
+        print(f"✓ {claim}{_of(list(each))}")
 
     def finish(self) -> None:
         """Say what was computed and what was read, for the end of a notebook."""
         took = sum(seconds for _, seconds in self.computed)
+        if self.computed and self._plan is not None:
+            write_json(self._plan, {"seconds": round(took, 1)})
         computed = f"{len(self.computed)} results computed in {took:.1f} s" if self.computed else "0 results computed"
         print(f"{computed}, {len(self.read)} read from {shown(self.root)}.")
+
+
+def _of(labels: Iterable[str]) -> str:
+    listed = ", ".join(labels)
+    return f" ({listed})" if listed else ""
 
 
 def _configs(runs: Any) -> list[RunConfig]:
