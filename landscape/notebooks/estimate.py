@@ -66,7 +66,7 @@ def estimate_seconds(work: Work, profile: Profile, config: RunConfig, *, data_ro
     """Estimate how long work takes on this machine.
 
     A gradient of one training batch, a loss and a Hessian-vector product are timed for some tenths of a second
-    together, on random images of the data's shape, and multiplied by the counts.
+    together, on some of the examples, and multiplied by the counts.
 
     Args:
         work: The work.

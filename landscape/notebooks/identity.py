@@ -7,6 +7,7 @@ import dis
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -69,7 +70,7 @@ def identity(value: Any, where: str = "a value") -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return float.hex(value) if value != value or value in (float("inf"), -float("inf")) else value
+        return value if math.isfinite(value) else ["float", repr(float(value))]
     if isinstance(value, Mapping):
         return ["mapping", *([identity(key, where), identity(entry, where)] for key, entry in value.items())]
     if isinstance(value, list | tuple):

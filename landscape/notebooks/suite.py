@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal
 
 import torch
 
-from landscape.errors import CorruptFileError, LockedError, NotebookError
+from landscape.errors import NotebookError, StorageError
 from landscape.notebooks.estimate import Work, estimate_seconds, in_words
 from landscape.notebooks.given import check_given
 from landscape.notebooks.identity import key_of
-from landscape.notebooks.packing import complete, load_value, save_value
+from landscape.notebooks.keeping import Keeper
 from landscape.notebooks.places import place_of, shown
 from landscape.notebooks.profile import SIZES, Profile, find_profile
 from landscape.objective import Objective
 from landscape.storage import read_json, write_json
-from landscape.surface import Direction, Line, Plane, Surface, evaluate_line, evaluate_surface
-from landscape.training import Run, RunConfig, train
+from landscape.training import Run, RunConfig
 from landscape.training.materials import resolve_device
 from landscape.widgets import display_mode, show
 from landscape.widgets.show import bundle, display_bundle
 
-Result = TypeVar("Result")
 _SHARED = (
     "dataset", "limit", "test_limit", "label_noise", "model", "batch_size", "lr", "weight_decay", "momentum",
 )  # fmt: skip
-_LOOK_EVERY = 0.5  # seconds
 
 
 def begin(
@@ -71,7 +69,7 @@ def begin(
     return suite
 
 
-class Suite:
+class Suite(Keeper):
     """What :func:`begin` returns.
 
     Attributes:
@@ -97,13 +95,11 @@ class Suite:
         data_root: Path,
         parameters: Mapping[str, Any],
     ) -> None:
-        self.profile, self.seed = profile, seed
+        super().__init__(profile, root, data_root)
+        self.seed = seed
         self.mode: Literal["live", "static"] = mode
         self.device = resolve_device(device)
-        self.root, self.data_root = root, data_root
         self.parameters = dict(parameters)
-        self.computed: list[tuple[str, float]] = []
-        self.read: list[str] = []
         self._device_name = device
         self._plan: Path | None = None
 
@@ -168,15 +164,14 @@ class Suite:
             seconds: Time of what chooses its own sizes.
         """
         configs = _configs(runs)
-        todo = [config for config in configs if not self._finished(config)]
+        todo = [config for config in configs if not self.finished(config)]
         work = Work(
             trainings=todo, surfaces=surfaces, lines=lines, losses=losses, gradients=gradients, products=products,
             seconds=seconds,
         )  # fmt: skip
         self._plan = self._planned(configs, work)
-        if not todo and self._plan.is_file():
-            seconds = float(read_json(self._plan)["seconds"])
-            print(f"Computed before, in {in_words(seconds)}: what is finished is read from {shown(self.root)}.")
+        if not todo and (before := _noted_seconds(self._plan)) is not None:
+            print(f"Computed before, in {in_words(before)}: what is finished is read from {shown(self.root)}.")
             return
         base = configs[0] if configs else self.config()
         took = estimate_seconds(work, self.profile, base, data_root=str(self.data_root))
@@ -189,43 +184,6 @@ class Suite:
         counts = {**vars(work), "trainings": [config.hash for config in configs]}
         what = {**self.parameters, "profile": self.profile, "seed": self.seed, "device": str(self.device), **counts}
         return self.root / "cache" / f"plan-{key_of('plan', print, what)[:16]}.json"
-
-    def _finished(self, config: RunConfig) -> bool:
-        return Run(self.root / config.folder_name, config).status == "finished"
-
-    @overload
-    def train(self, runs: RunConfig) -> Run: ...
-
-    @overload
-    def train(self, runs: Mapping[str, RunConfig]) -> dict[str, Run]: ...
-
-    def train(self, runs: RunConfig | Mapping[str, RunConfig]) -> Run | dict[str, Run]:
-        """Train, go on with what was stopped, or read what is finished; see :func:`landscape.train`.
-
-        A line for each run says which it was. Where another process trains the same run, this one waits for it.
-
-        Args:
-            runs: Settings, or label to settings.
-
-        Returns:
-            The finished run, or label to finished run.
-
-        Raises:
-            LandscapeError: What :func:`landscape.train` raises.
-        """
-        if isinstance(runs, RunConfig):
-            return self._train("training", runs, 0)
-        width = max(map(len, runs), default=0)
-        return {label: self._train(label, config, width) for label, config in runs.items()}
-
-    def _train(self, label: str, config: RunConfig, width: int) -> Run:
-        done, start = self._finished(config), time.perf_counter()
-        run = _when_free(label, lambda: train(config, root=self.root, data_root=self.data_root))
-        took = time.perf_counter() - start
-        how = "read" if done else f"trained in {took:.1f} s"
-        print(f"{label:{width}}  {how:18} {shown(run.path)}")
-        self._note(f"{label} ({run.path.name})", None if done else took)
-        return run
 
     def objective(
         self, run: Run, split: str = "train", *, step: int | None = None, examples: int | None = None
@@ -245,90 +203,6 @@ class Suite:
         there = run.environment()["data"][split]
         return run.objective(split, limit=min(wanted, there), step=step, device=str(self.device))
 
-    def cached(self, name: str, function: Callable[..., Result], /, **arguments: Any) -> Result:
-        """Return ``function(**arguments)``, computed once and kept.
-
-        What is kept belongs to this function's code, these arguments (weights and data of objectives and runs
-        included) and this version's code; anything else is computed anew. Nothing is pickled, and deleting the folder
-        ``cache`` in ``root`` costs time only.
-
-        Args:
-            name: What it is, in a few words.
-            function: What computes it; it must read nothing but its arguments.
-            **arguments: What it is called with.
-
-        Returns:
-            What it returned: numbers, text, arrays, tensors, results of this package, and lists and dictionaries of
-            them.
-
-        Raises:
-            NotebookError: The function reads something else, or an argument or the value is of a kind that cannot be
-                kept.
-        """
-        path = self._kept(name, key_of(name, function, arguments)).with_suffix(".npz")
-        if path.is_file():
-            try:
-                value, _ = load_value(path)
-            except CorruptFileError:
-                print(f"{name}: what was kept is damaged and is computed anew")
-            else:
-                self._note(name, None)
-                return value
-        start = time.perf_counter()
-        value = function(**arguments)
-        took = time.perf_counter() - start
-        if complete(value):
-            save_value(path, value, {"name": name, "seconds": round(took, 3)})
-        self._note(name, took)
-        return value
-
-    def surface(self, objective: Objective, plane: Plane, **options: Any) -> Surface:
-        """Do what :func:`landscape.evaluate_surface` does, with the profile's points, and keep each point.
-
-        Args:
-            objective: What to evaluate.
-            plane: Where.
-            **options: As there; ``points`` replaces the profile's.
-
-        Returns:
-            The surface.
-        """
-        options = {"points": self.profile.points, **options}
-        return self._stored("surface", evaluate_surface, objective, plane, options)
-
-    def line_through(self, objective: Objective, direction: Direction, **options: Any) -> Line:
-        """Do what :func:`landscape.evaluate_line` does, with the profile's points, and keep each point.
-
-        Args:
-            objective: What to evaluate.
-            direction: Where.
-            **options: As there; ``points`` replaces the profile's.
-
-        Returns:
-            The line.
-        """
-        options = {"points": self.profile.line_points, **options}
-        return self._stored("line", evaluate_line, objective, direction, options)
-
-    def _stored(self, kind: str, evaluate: Callable[..., Any], objective: Objective, where: Any, options: Any) -> Any:
-        deciding = {name: value for name, value in options.items() if name not in ("progress", "on_update", "executor")}
-        key = key_of(kind, evaluate, {"objective": objective, "where": where, **deciding})
-        store, start = self._kept(kind, key), time.perf_counter()
-        result = _when_free(kind, lambda: evaluate(objective, where, store=store, **options))
-        resumed = result.provenance["points_resumed"]
-        self._note(f"{kind} {key[:8]}", None if resumed == result.loss.size else time.perf_counter() - start)
-        return result
-
-    def _kept(self, name: str, key: str) -> Path:
-        plain = "".join(letter if letter.isalnum() else "-" for letter in name)[:40]
-        return self.root / "cache" / f"{plain}-{key[:16]}"
-
-    def _note(self, name: str, seconds: float | None) -> None:
-        if seconds is None:
-            self.read.append(name)
-            return
-        self.computed.append((name, seconds))
-
     # ------------------------------------------------------------------------------------------------- showing
 
     def show(self, thing: Any, *, picture: Any = None) -> None:
@@ -341,7 +215,7 @@ class Suite:
         if picture is None:
             show(thing, mode=self.mode)
             return
-        display_bundle({**bundle(thing), "image/png": bundle(picture)["image/png"]})
+        display_bundle({**bundle(thing), "image/png": _compact(bundle(picture)["image/png"])})
 
     def check(self, claim: str, holds: Any) -> None:
         """Check a claim of the notebook and say so in one line.
@@ -368,6 +242,23 @@ class Suite:
         print(f"{computed}, {len(self.read)} read from {shown(self.root)}.")
 
 
+def _noted_seconds(path: Path) -> float | None:
+    """Return how long a plan took when it was computed; None where nothing says so."""
+    with contextlib.suppress(StorageError, KeyError, TypeError, ValueError):
+        return float(read_json(path)["seconds"])
+    return None
+
+
+def _compact(png: bytes) -> bytes:
+    """Return an image in 256 colors that cover all of its own: a figure takes a quarter of the bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    few = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    few.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
 def _of(labels: Iterable[str]) -> str:
     listed = ", ".join(labels)
     return f" ({listed})" if listed else ""
@@ -377,16 +268,3 @@ def _configs(runs: Any) -> list[RunConfig]:
     if isinstance(runs, RunConfig):
         return [runs]
     return list(runs.values()) if isinstance(runs, Mapping) else list(runs)
-
-
-def _when_free(what: str, work: Callable[[], Result]) -> Result:
-    """Do something that locks a folder; where another process does the same work, wait until it has done it."""
-    said = False
-    while True:
-        try:
-            return work()
-        except LockedError:
-            if not said:
-                print(f"{what}: another process is at it; waiting for it", flush=True)
-                said = True
-            time.sleep(_LOOK_EVERY)

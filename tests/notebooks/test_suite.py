@@ -1,0 +1,186 @@
+"""What a notebook begins with: one line, an estimate, settings by profile, checks that speak, and an honest end."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ll
+from landscape import plotting
+from landscape.errors import ConfigError, NotebookError
+from landscape.notebooks import begin
+from landscape.notebooks import estimate as estimate_module
+from landscape.notebooks.estimate import Work, estimate_seconds, in_words, passes
+from landscape.notebooks.profile import find_profile
+from landscape.notebooks.suite import _compact
+from landscape.optim import OPTIMIZERS
+from landscape.widgets.show import bundle
+
+
+@pytest.fixture
+def root(tmp_path):
+    return str(tmp_path / "runs")
+
+
+def test_one_line_says_what_a_notebook_runs_with(root, capsys):
+    suite = begin(root=root, mode="static", seed=3, epochs=None, rho=0.1)
+    (line,) = capsys.readouterr().out.splitlines()
+    for part in ("static mode", "profile quick", "seed 3", f"torch {torch.__version__}", "CPU thread", root):
+        assert part in line
+    assert suite.profile.epochs == find_profile("quick").epochs
+    assert suite.seeds == (3, 4) and len(set(suite.direction_seeds)) == suite.profile.directions
+    assert not (suite.root).exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"profile": "full"}, "Unknown profile 'full'.*paper, quick, standard"),
+        ({"rho": -1.0}, "'rho' is out of range"),
+        ({"dataset": "nope"}, "Unknown dataset 'nope'"),
+        ({"mode": "dead"}, "Unknown mode"),
+        ({"epochs": 0}, "at least 1"),
+        ({"device": "cuda:77"}, "is not there"),
+    ],
+)
+def test_wrong_values_are_refused_in_the_first_cell(root, wrong, message):
+    with pytest.raises(NotebookError, match=message):
+        begin(**{"root": root, **wrong})
+
+
+def test_settings_of_runs_are_those_of_the_notebook(root):
+    suite = begin(
+        root=root, mode="static", profile="standard", seed=2, dataset="mnist1d", model="cnn1d", limit=0, test_limit=30,
+        label_noise=0.1, lr=0.2, rho=0.3, title="x",
+    )  # fmt: skip
+    config = suite.config()
+    assert (config.dataset, config.model, config.label_noise, config.lr) == ("mnist1d", "cnn1d", 0.1, 0.2)
+    assert (config.limit, config.test_limit, config.seed, config.data_seed) == (None, 30, 2, 2)
+    assert config.epochs == 60 and config.optimizer == "sgd" and config.rho is None
+    assert suite.config(optimizer="sam", rho=0.3, seed=5, epochs=1).seed == 5
+    with pytest.raises(ConfigError, match="keep_evry"):
+        suite.config(keep_evry=1)
+
+
+# ------------------------------------------------------------------------------------------------------ estimates
+
+
+def test_the_estimate_is_in_the_range_of_the_truth(root, capsys):
+    suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=4)
+    config = suite.config(limit=640)
+    work = Work(trainings=[config])
+    took = estimate_seconds(work, suite.profile, config)
+    suite.train(config)
+    ((_, truth),) = suite.computed
+    assert took is not None and truth / 5 < took < truth * 5  # a probe of tenths of a second, on a machine with others
+    assert estimate_seconds(Work(trainings=[config] * 2), suite.profile, config) > 1.5 * took
+
+
+def test_twice_the_work_takes_twice_as_long(root, monkeypatch):
+    suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=10, points=5, line_points=9)
+    config = suite.config(limit=256, batch_size=256)
+    monkeypatch.setattr(estimate_module, "_seconds", lambda work: 0.01)
+
+    def took(**counts):
+        return estimate_seconds(Work(**counts), suite.profile, config)
+
+    examples = 256 / 256  # the profile asks for more than there are
+    assert took(surfaces=1) == pytest.approx(25 * 0.01 * examples)
+    assert took(surfaces=2, lines=3, losses=5) == pytest.approx((50 + 27 + 5) * 0.01)
+    assert took(products=7, gradients=4, seconds=1.5) == pytest.approx(1.5 + 0.11)
+    one, two = took(trainings=[config]), took(trainings=[config.replace(optimizer="sam")])
+    assert two - 0.3 == pytest.approx(2 * (one - 0.3))
+    assert took() == 0.0
+
+
+def test_every_optimizer_has_a_number_of_passes():
+    for name, spec in OPTIMIZERS.items():
+        options = {"epochs": 1} if name != "amp" else {"inner_iter": 3}
+        number = passes(ll.RunConfig(optimizer=name, **options))
+        said = {"1": 1, "2": 2, "L": 5, "inner_iter + 1": 4, "2 * pairs": 2, "1 + 1/k": 1.2}
+        assert number == said.get(spec.passes, 1), name
+
+
+def test_the_plan_is_said_before_anything_is_computed(root, capsys):
+    suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=1, points=3)
+    config = suite.config(limit=50, test_limit=50, batch_size=25)
+    capsys.readouterr()
+    suite.plan({"SGD": config, "SAM": config.replace(optimizer="sam")}, surfaces=2, products=10, seconds=3.0)
+    said = capsys.readouterr().out
+    assert "on this machine: 2 trainings (2 epochs), 2 surfaces of 3x3 points, 10 Hessian products, analyses" in said
+    assert not suite.root.exists()
+    suite.train(config)
+    capsys.readouterr()
+    suite.plan([config, config.replace(optimizer="sam")])
+    assert "1 training (1 epochs). 1 of 2 trainings are finished." in capsys.readouterr().out
+    suite.plan(config)
+    suite.finish()
+    capsys.readouterr()
+    again = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=1, points=3)
+    again.plan(config)
+    again.finish()
+    said = capsys.readouterr().out
+    assert "Computed before, in" in said and "0 results computed, 0 read from" in said
+    next((suite.root / "cache").glob("plan-*.json")).write_text("{")
+    again.plan(config)
+    assert "About a second" in capsys.readouterr().out
+
+
+def test_no_estimate_where_the_data_is_not_there(root, capsys):
+    suite = begin(root=root, mode="static", dataset="cifar10", model="mlp", data_root="")
+    suite.data_root = suite.root / "nothing"
+    suite.plan(suite.config())
+    assert "An unknown time" in capsys.readouterr().out
+
+
+def test_times_are_said_roughly():
+    said = [in_words(seconds) for seconds in (0.0, 2.2, 44, 119, 121, 3599, 9000)]
+    assert said == ["a second", "3 s", "45 s", "120 s", "2 min", "60 min", "2.5 h"]
+
+
+# ------------------------------------------------------------------------------------------------ showing and checks
+
+
+def test_checks_say_what_held_and_name_what_did_not(root, capsys):
+    suite = begin(root=root, mode="static")
+    capsys.readouterr()
+    suite.check("it is so", True)
+    suite.check("they are", {"SGD": True, "SAM": torch.tensor(True)})
+    assert capsys.readouterr().out == "✓ it is so\n✓ they are (SGD, SAM)\n"
+    for holds in (False, float("nan") < 1, {"SGD": True, "SAM": False}, {}, torch.tensor(False)):
+        with pytest.raises(NotebookError, match="A check failed: they are"):
+            suite.check("they are", holds)
+    with pytest.raises(NotebookError, match=r"they are \(SAM\)"):
+        suite.check("they are", {"SGD": True, "SAM": False})
+    assert capsys.readouterr().out == ""
+
+
+def test_a_picture_goes_with_its_figure_and_keeps_its_colors(root, results, monkeypatch):
+    from PIL import Image
+
+    from landscape.notebooks import suite as suite_module
+
+    shown = []
+    monkeypatch.setattr(suite_module, "display_bundle", shown.append)
+    figure = plotting.contour(results.surfaces, backend="matplotlib")
+    begin(root=root, mode="static").show(plotting.contour(results.surfaces), picture=figure)
+    (data,) = shown
+    assert "application/vnd.plotly.v1+json" in data and "Loss" in data["text/plain"]
+    assert data["image/png"].startswith(b"\x89PNG") and len(data["image/png"]) < 100_000
+    whole = bundle(figure)["image/png"]
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (whole, _compact(whole)))
+    assert before.shape == after.shape and len(_compact(whole)) < 0.6 * len(whole)
+    assert np.abs(before - after).max() < 26  # a tenth of the range, at the worst pixel
+
+
+def test_figures_and_explorers_are_shown_in_the_notebooks_mode(root, monkeypatch):
+    from landscape.notebooks import suite as suite_module
+
+    seen = []
+    monkeypatch.setattr(suite_module, "show", lambda thing, mode: seen.append((thing, mode)))
+    begin(root=root, mode="live").show("a")
+    begin(root=root, mode="static").show("b")
+    assert seen == [("a", "live"), ("b", "static")]
