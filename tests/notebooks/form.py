@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -83,7 +84,7 @@ def _heading_faults(cells: list[dict[str, Any]]) -> list[str]:
         faults.append(f"{levels.count(1)} titles")
     elif not headings[0][1].endswith("?"):
         faults.append("the title is no question")
-    if any(after > before + 1 for before, after in zip(levels, levels[1:], strict=False)):
+    if any(after > before + 1 for before, after in itertools.pairwise(levels)):
         faults.append("a level of headings is left out")
     closing = [text for level, text in headings if level == 2 and text in CLOSING]
     if closing != list(CLOSING):

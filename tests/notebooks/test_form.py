@@ -88,10 +88,10 @@ def cell(number: int, **values):
         (replace(5, "## Summary", "# Summary"), "2 titles"),
         (replace(0, "?", "."), "the title is no question"),
         (replace(5, "## Summary", "### Summary"), "a level of headings is left out"),
-        (replace(5, "## Exercises", "## More"), "the closing sections are Summary, What this does not show, References"),
+        (replace(5, "## Exercises", "## More"), "the closing sections are Summary, What this does not"),
         (replace(3, "suite", "\n" * 25 + "suite"), "so-03: 26 lines"),
         (replace(3, "suite", "if True:\n    suite"), "so-03: a statement that belongs to the library (If)"),
-        (replace(3, "suite", "class A:\n    a = 1\n\n\nsuite"), "so-03: a statement that belongs to the library (ClassDef)"),
+        (replace(3, "suite", "class A:\n    a = 1\n\n\nsuite"), "library (ClassDef)"),
         (replace(3, "suite", "def f():\n" + "    a = 1\n" * 8 + "\n\nsuite"), "so-03: the function f is long"),
         (cell(1, metadata={}), "0 cells are tagged parameters"),
         (replace(1, "mode: str", "modus: str"), "mode is no parameter"),
@@ -107,7 +107,7 @@ def test_form_faults_sees(change, fault):
     made = notebook()
     assert form_faults(made) == []
     change(made)
-    assert fault in form_faults(made)
+    assert any(fault in found for found in form_faults(made))
 
 
 def test_brackets_that_hold_no_rule_are_seen():

@@ -55,7 +55,7 @@ def test_values_that_no_notebook_takes(name, value, message):
     ("name", "value"),
     [
         ("rho", 0.0), ("rho", 3), ("label_noise", 0.0), ("label_noise", 1.0), ("limit", 0), ("epochs", None),
-        ("dataset", "mnist1d"), ("dataset", "synthetic:1x8x8:3"), ("model", "mine:build"), ("model", "torchvision:resnet18"),
+        ("dataset", "mnist1d"), ("dataset", "synthetic:1x8x8:3"), ("model", "a:b"), ("model", "torchvision:resnet18"),
         ("optimizers", ("sgd", "amp")), ("recipe", ""), ("recipe", "amp/cifar10-vgg16"), ("device", "auto"),
         ("data_root", ""), ("anything", -5), ("anything", "else"),
     ],
