@@ -28,7 +28,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lab lint bench gpu clean
+.PHONY: help demo gallery pictures test test-all lab lint bench gpu clean
 
 help: ## List the targets
 	@echo "make demo is the place to start. The targets:"
@@ -36,7 +36,14 @@ help: ## List the targets
 
 demo: $(READY) ## Run the tour notebook and say where its page is (minutes)
 	@mkdir -p out
-	$(COMMAND) notebook 00_tour --output out/00_tour.ipynb --html out/00_tour.html
+	$(COMMAND) notebook run 00_tour --out out
+
+gallery: $(READY) ## Run all notebooks quickly and make out/gallery/index.html of them
+	$(COMMAND) notebook gallery --out out/gallery
+
+pictures: $(READY) ## Make the pictures of the README anew, by the tour
+	$(COMMAND) notebook run 00_tour --out out
+	$(PYTHON) -m landscape.notebooks.pictures out/00_tour.ipynb docs
 
 test: $(READY_DEV) ## Run the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile

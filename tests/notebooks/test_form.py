@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def test_notebooks_are_as_the_strip_tool_writes_them(path):
 def test_their_questions_differ_and_they_are_numbered():
     assert len({entry_of(path).question for path in NOTEBOOKS}) == len(NOTEBOOKS)
     assert all(path.stem[:2].isdigit() and path.stem[2] == "_" for path in NOTEBOOKS)
+
+
+def test_the_readme_lists_them_with_their_questions():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| `(\d\d_\w+)` \| (.+?) \| .+? \|$", text, flags=re.MULTILINE)
+    assert rows == [(path.stem, entry_of(path).question) for path in NOTEBOOKS]
 
 
 # --------------------------------------------------------------------------------------------- the rules, seen red

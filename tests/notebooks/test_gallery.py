@@ -12,6 +12,7 @@ import pytest
 from landscape.notebooks.batch import Outcome
 from landscape.notebooks.catalog import entry_of
 from landscape.notebooks.gallery import index_page, make_gallery, pictures_of
+from landscape.notebooks.pictures import main
 from tests.browser import CHROMIUM, flags
 from tests.notebooks.small import PNG, code, picture, write
 
@@ -106,3 +107,14 @@ def test_in_a_browser_it_opens_offline_and_leads_to_the_pages(tmp_path):
         browser.close()
     assert faults == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_pictures_become_files(tmp_path, capsys):
+    path = write(tmp_path / "03_a.ipynb")
+    assert main([str(path), str(tmp_path / "docs")]) == 2
+    assert "holds no picture" in capsys.readouterr().err
+    assert main([]) == 2
+    with_outputs(path, (("picture",), [{"image/png": PNG}, {"image/png": PNG}]))
+    assert main([str(path), str(tmp_path / "docs")]) == 0
+    assert [file.name for file in sorted((tmp_path / "docs").iterdir())] == ["03_a-1.png", "03_a-2.png"]
+    assert (tmp_path / "docs" / "03_a-2.png").read_bytes() == base64.b64decode(PNG)
