@@ -69,7 +69,7 @@ class Axes:
     """One panel: its curves and what its axes mean. Ranges are in the values' own units, also on log axes.
 
     ``vertical`` are places along x and their names, which stand above the panel. ``zero`` is where x = 0 is drawn on a
-    log axis, beside what the axis can show; the axis is broken there.
+    log axis, beside what the axis can show; the axis is broken there. ``stripes`` shades every other named row.
     """
 
     series: tuple[Series, ...]
@@ -85,6 +85,7 @@ class Axes:
     notes: tuple[Note, ...] = ()
     zero: float | None = None
     y_names: tuple[str, ...] | None = None
+    stripes: bool = False
     rug: tuple[Series, ...] = ()
 
     @property

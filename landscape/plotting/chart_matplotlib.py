@@ -10,6 +10,7 @@ import numpy as np
 from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
 from landscape.plotting.matplotlib_base import GRAY, LABEL, new_figure, plain_axes
 from landscape.plotting.style import MATPLOTLIB_DASHES, MATPLOTLIB_MARKERS
+from landscape.plotting.units import wrapped_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 _SIDES = {"left": (-6, "right", "center"), "right": (6, "left", "center"), "above": (0, "center", "bottom")}
 """Where a note stands: points beside its place, and how it is aligned."""
+
+
+_VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+"""What keeps curves from crossing out a text."""
 
 
 def render(chart: Chart) -> Figure:
@@ -40,7 +45,7 @@ def render(chart: Chart) -> Figure:
             if series.name and chart.legend:
                 handles.setdefault(series.name, handle)
         _marks(axes, panel)
-        _set_axes(axes, panel, room, show_y=not chart.share_y or index % columns == 0)
+        _set_axes(axes, panel, (room, chart.row_height / 100), show_y=not chart.share_y or index % columns == 0)
     if chart.band:
         from matplotlib.patches import Patch
 
@@ -95,11 +100,13 @@ def _marks(axes: Any, panel: Axes) -> None:
     for level in panel.levels:
         axes.axhline(level.y, color=level.color, linewidth=1.3, linestyle=(0, (6, 3)))
         label = {"xycoords": ("axes fraction", "data"), "xytext": (5, 3), "textcoords": "offset points"}
-        axes.annotate(level.text, (0, level.y), ha="left", va="bottom", fontsize=9.5, color=level.color, **label)
+        axes.annotate(
+            level.text, (0, level.y), ha="left", va="bottom", fontsize=9.5, color=level.color, bbox=_VEIL, **label
+        )
     for note in panel.notes:
         away, across, up = _SIDES[note.side]
         label = {"xytext": (away, 0 if away else 5), "textcoords": "offset points", "ha": across, "va": up}
-        axes.annotate(note.text, (note.x, note.y), fontsize=9.5, color=note.color, zorder=6, **label)
+        axes.annotate(note.text, (note.x, note.y), fontsize=9.5, color=note.color, zorder=6, bbox=_VEIL, **label)
     if panel.zero is not None:
         middle = (panel.zero * panel.least) ** 0.5
         look = {"ha": "center", "va": "center", "fontsize": 11, "color": GRAY, "transform": axes.get_xaxis_transform()}
@@ -115,14 +122,15 @@ def _marks(axes: Any, panel: Axes) -> None:
         )
 
 
-def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
+def _set_axes(axes: Any, panel: Axes, inches: tuple[float, float], *, show_y: bool) -> None:
     plain_axes(axes)
+    room, height = inches
     wrap = int(room * 12)
     title = [line for part in panel.title.splitlines() for line in textwrap.wrap(part, wrap)]
     axes.set_title("\n".join(title), fontsize=LABEL + 0.5)
     axes.set_xlabel("\n".join(textwrap.wrap(panel.x_label, wrap)), fontsize=LABEL)
     if show_y:
-        axes.set_ylabel(panel.y_label, fontsize=LABEL)
+        axes.set_ylabel(wrapped_label(panel.y_label, int(height * 11)), fontsize=LABEL)
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
@@ -139,4 +147,6 @@ def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
     if panel.y_names is not None:
         axes.set_yticks(range(len(panel.y_names)), panel.y_names)
         axes.set_ylim(len(panel.y_names) - 0.5, -0.5)
+        for row in range(0, len(panel.y_names) * panel.stripes, 2):
+            axes.axhspan(row - 0.5, row + 0.5, color="#f0f0f0", zorder=0, linewidth=0)
         axes.tick_params(axis="y", labelsize=LABEL)

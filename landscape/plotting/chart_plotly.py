@@ -11,6 +11,7 @@ import numpy as np
 from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
 from landscape.plotting.plotly_base import AXIS, dress, legend_below, wrapped
 from landscape.plotting.style import INK, translucent
+from landscape.plotting.units import wrapped_label
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,7 +43,7 @@ def render(chart: Chart) -> go.Figure:
             figure.add_trace(_curve(series, panel, chart.legend and series.name not in seen), **where)
             seen.add(series.name)
         _add_marks(figure, panel, where)
-        _set_axes(figure, panel, where, columns, show_y=not chart.share_y or where["col"] == 1)
+        _set_axes(figure, panel, where, columns, chart.row_height, show_y=not chart.share_y or where["col"] == 1)
     names = [*dict.fromkeys(name for name in seen if name and chart.legend), *[chart.band] * bool(chart.band)]
     below = len(chart.panels) > 1
     if chart.band:
@@ -155,23 +156,20 @@ def _band_key(text: str) -> go.Scatter:
 def _add_marks(figure: Any, panel: Axes, where: dict[str, Any]) -> None:
     import plotly.graph_objects as go
 
+    for row in range(0, len(panel.y_names or ()) * panel.stripes, 2):
+        figure.add_hrect(y0=row - 0.5, y1=row + 0.5, fillcolor=INK, opacity=0.09, line_width=0, layer="below", **where)
+    place = figure.get_subplot(where["row"], where["col"])
+    xref, yref = (axis.plotly_name.replace("axis", "") for axis in (place.xaxis, place.yaxis))
+    above = {"xref": xref, "yref": f"{yref} domain", "showarrow": False}
     for position, text in panel.vertical:
-        figure.add_vline(
-            x=position,
-            line={"color": INK, "width": 1, "dash": "dot"},
-            annotation_text=_narrow(text),
-            annotation_position="top",
-            **where,
-        )
+        figure.add_vline(x=position, line={"color": INK, "width": 1, "dash": "dot"}, **where)
+        at = math.log10(position) if panel.log_x else position  # notes, other than lines, are placed by the logarithm
+        figure.add_annotation(x=at, y=1, text=_narrow(text), yanchor="bottom", **above)
     for trace in _texts(panel):
         figure.add_trace(trace, **where)
     if panel.zero is not None:
-        place = figure.get_subplot(where["row"], where["col"])
-        refs = (axis.plotly_name.replace("axis", "") for axis in (place.xaxis, place.yaxis))
-        look = dict(zip(("xref", "yref"), refs, strict=True))
-        look["yref"] += " domain"
         middle = math.log10(panel.zero * panel.least) / 2
-        figure.add_annotation(x=middle, y=0, text="<b>//</b>", showarrow=False, yanchor="middle", **look)
+        figure.add_annotation(x=middle, y=0, text="<b>//</b>", yanchor="middle", **above)
     for level, series in enumerate(panel.rug):
         low = panel.y_range[0] if panel.y_range else 0.0
         height = low * 1.6 ** (level + 1) if panel.log_y else low
@@ -208,9 +206,10 @@ def _texts(panel: Axes) -> list[go.Scatter]:
     return [trace.update(showlegend=False) for trace in traces]
 
 
-def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, *, show_y: bool) -> None:
+def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, height: int, *, show_y: bool) -> None:
+    y_label = wrapped_label(panel.y_label, int(height / 7.2)).replace("\n", "<br>")
     x: dict[str, Any] = {**AXIS, "title": {"text": wrapped(panel.x_label, columns), "font": {"size": 14}}}
-    y: dict[str, Any] = {**AXIS, "title": {"text": panel.y_label if show_y else "", "font": {"size": 14}}}
+    y: dict[str, Any] = {**AXIS, "title": {"text": y_label if show_y else "", "font": {"size": 14}}}
     for name, axis, log, limits in (("x", x, panel.log_x, panel.x_range), ("y", y, panel.log_y, panel.y_range)):
         if log:
             scale = log_scale(panel, x=name == "x")
@@ -225,7 +224,7 @@ def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, *, 
         names = list(panel.y_names)
         y |= {
             "tickvals": list(range(len(names))),
-            "ticktext": names,
+            "ticktext": [name.replace("\n", "<br>") for name in names],
             "zeroline": False,
             "range": [len(names) - 0.5, -0.5],
         }

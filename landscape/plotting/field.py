@@ -127,6 +127,11 @@ _DRAWN_BY = {
     "SpectralDensity": "density",
     "PerturbationView": "perturbation",
     "Topology": "contour(..., topology=...)",
+    "Trajectory": "contour(..., path=...)",
+    "Curve": "connectivity",
+    "Barrier": "barrier",
+    "CurvatureMap": "curvature_map",
+    "CurvatureHistory": "curvature_history",
 }
 
 

@@ -66,7 +66,7 @@ def direction_label(symbol: str, directions: Sequence[Mapping[str, Any]], index:
 
 
 def wrapped_label(text: str, width: int) -> str:
-    """Break a label that is too long for one line: what is added after its unit first, then at any word.
+    """Break a label that is too long for one line: after its unit, or before that, or at any word.
 
     Args:
         text: Its own line breaks are kept.
@@ -76,11 +76,19 @@ def wrapped_label(text: str, width: int) -> str:
         >>> print(wrapped_label("loss (cross-entropy, nats), log scale", 30))
         loss (cross-entropy, nats),
         log scale
+        >>> print(wrapped_label("largest eigenvalue (loss per squared weight)", 30))
+        largest eigenvalue
+        (loss per squared weight)
     """
     width = max(14, width)
-    lines = []
-    for line in text.splitlines():
-        head, added, tail = line.rpartition("), ")
-        parts = [f"{head}),", tail] if added and len(line) > width else [line]
-        lines += [piece for part in parts for piece in textwrap.wrap(part, width)]
-    return "\n".join(lines)
+    return "\n".join(piece for line in text.splitlines() for piece in _pieces(line, width))
+
+
+def _pieces(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    for place in (line.rfind("), ") + 3, line.rfind(" (") + 1):
+        parts = [line[:place].rstrip(), line[place:]]
+        if all(parts) and max(map(len, parts)) <= width:
+            return parts
+    return textwrap.wrap(line, width)
