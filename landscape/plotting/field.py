@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from landscape.errors import DataError, MismatchError
 from landscape.plotting.arrangement import arrange
 from landscape.plotting.geometry import Box, edges
-from landscape.plotting.overlay import TRAINED, Marks, Path, Place, places
+from landscape.plotting.overlay import TRAINED, Marks, Path, Place, distinct, places
 from landscape.plotting.scale import Scale, common_scale, plural
 from landscape.plotting.style import SEQUENTIAL
 from landscape.plotting.units import direction_label, loss_label
@@ -189,6 +189,8 @@ def prepare(
         _field(name, surface, scale, box, unit)
         for (name, surface), box, unit in zip(named.items(), placed.boxes, placed.units, strict=True)
     )
+    looks = distinct([field.places for field in fields])
+    fields = tuple(replace(field, places=own) for field, own in zip(fields, looks, strict=True))
     first = next(iter(named.values()))
     if loss_name is None:
         loss_name = loss_label(surface.provenance for surface in named.values())

@@ -45,6 +45,8 @@ def box_of(x: Range, y: Range) -> Box:
     x, y = _widened(x, up), _widened(y, across)
     true = (y[1] - y[0]) / (x[1] - x[0])
     aspect = min(max(true, FLATTEST), 1 / FLATTEST)
+    if 0.9 < aspect / true < 1 / 0.9:  # to scale, rather than a little off it
+        aspect = true
     return Box(x=x, y=y, aspect=aspect, stretch=aspect / true)
 
 

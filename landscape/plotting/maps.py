@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from landscape.plotting.arrangement import arrange
 from landscape.plotting.chart import Backend, check_backend
 from landscape.plotting.field import Field, Fields, as_mapping
 from landscape.plotting.geometry import Box
-from landscape.plotting.overlay import Marks, places
+from landscape.plotting.overlay import Marks, distinct, places
 from landscape.plotting.scale import Scale, common_scale, plural
 from landscape.plotting.style import DIVERGING, SEQUENTIAL
 from landscape.plotting.units import direction_label
@@ -96,6 +96,8 @@ def curvature_map(
     placed = arrange({name: (one.alpha, one.beta, _directions(one)) for name, one in named.items()})
     panels = zip(named.items(), values.values(), placed.boxes, placed.units, strict=True)
     fields = tuple(_field(name, one, z, scale, box, unit) for (name, one), z, box, unit in panels)
+    looks = distinct([field.places for field in fields])
+    fields = tuple(replace(field, places=own) for field, own in zip(fields, looks, strict=True))
     what, first = QUANTITIES[show], next(iter(named.values()))
     said = [placed.unit * (len(named) > 1), placed.caption, placed.scales]
     said += [what.meaning if signed or show == "ratio" else "", *_caption(named, values, scale)]

@@ -171,3 +171,19 @@ def test_a_slice_of_a_single_row_is_drawn():
     figure = plotting.surface_slice({"SGD": ROW, "SAM": surface(SQUARE, SQUARE)}, label="SGD", beta=0.5)
     (cells,) = [trace for trace in figure.data if trace.type == "heatmap"]
     assert len(cells.y) == 2 and cells.y[1] > cells.y[0]
+
+
+def test_a_name_has_one_look_in_all_panels_and_no_other_has_it():
+    marks = {"plane": {"origin_sha256": "abc", "marks": {"start": [0.5, 0.5], "end": [0.0, 0.0]}}}
+    path = replace(surface(SQUARE, SQUARE), provenance=marks)
+    for draw in (plotting.contour, plotting.surface3d):
+        figure = draw({"SGD": surface(SQUARE, SQUARE), "path": path, "again": path})
+        names = ("trained weights (α = β = 0)", "start", "end")
+        looks = {name: {t.marker.symbol for t in figure.data if t.name == name} for name in names}
+        assert all(len(symbols) == 1 for symbols in looks.values())
+        assert len(set.union(*looks.values())) == 3
+
+
+def test_a_plane_hardly_too_flat_is_drawn_to_scale():
+    figure = plotting.contour(surface(SQUARE, 0.38 * SQUARE))
+    assert next(figure.select_yaxes()).scaleratio == 1.0 and "times as large" not in caption(figure)
