@@ -147,7 +147,7 @@ class CurvatureCommand:
     limit: int | None = None
     """Use so many examples; all by default."""
     html: Path | None = None
-    """Where to write the picture of the density; beside the arrays by default."""
+    """Where to write the pictures of the density and the layers; beside the arrays by default."""
     quiet: bool = False
     """No progress bar."""
 
@@ -172,20 +172,23 @@ class CurvatureCommand:
         trace = hessian.trace(**estimate, progress=not self.quiet)
         how = "" if self.method == "hutchinson" else f", {self.method}"
         print(f"trace          {trace} {UNIT} (± one standard error, {trace.matvecs} probes{how})")
-        layers = self._layers(hessian, estimate) if self.layers else {}
+        layers, figures = self._layers(hessian, estimate) if self.layers else ({}, [])
         pairs.save(folder / "eigenpairs.npz")
         trace.save(folder / "trace.npz")
         if layers:
             write_json(folder / "layers.json", layers)
         write_json(folder / "provenance.json", {"settings": settings, **provenance})
-        page = self._density(hessian, folder, described(run, objective, self.split, self.limit))
-        if page is not None:
-            print(f"density        {folder / 'density.npz'}\npicture        {page}")
+        figures = self._density(hessian, folder, described(run, objective, self.split, self.limit)) + figures
+        if figures:
+            page = folder / ("density.html" if self.density_probes else "layers.html")
+            print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
         print(f"saved          {folder}")
         return 0
 
-    def _layers(self, hessian: Any, estimate: dict[str, Any]) -> dict[str, Any]:
-        """Ask each layer's block, and print a line for each."""
+    def _layers(self, hessian: Any, estimate: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Ask each layer's block, print a line for each, and return what to save and what to show."""
+        from landscape import plotting
+
         found = {}
         tops = hessian.layerwise("top", k=1, seed=self.seed, progress=not self.quiet)
         traces = hessian.layerwise("trace", **estimate, progress=not self.quiet)
@@ -195,17 +198,17 @@ class CurvatureCommand:
             print(f"layer {name:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}), trace {trace} {UNIT}")
             found[name] = {"eigenvalue": value, "residual": residual, "converged": bool(pairs.converged[0])}
             found[name] |= {"trace": trace.value, "trace_stderr": trace.stderr, "trace_matvecs": trace.matvecs}
-        return found
+        return found, [plotting.layers({"top": tops, "trace": traces}, sizes=hessian.objective.layout)]
 
-    def _density(self, hessian: Any, folder: Path, described: str) -> Path | None:
+    def _density(self, hessian: Any, folder: Path, described: str) -> list[Any]:
         from landscape import plotting
 
         if not self.density_probes:
-            return None
+            return []
         density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet)
         density.save(folder / "density.npz")
-        figure = plotting.density(density, title=f"Hessian spectrum of {described}")
-        return write_page("Hessian spectrum", [figure], self.html or folder / "density.html")
+        print(f"density        {folder / 'density.npz'}")
+        return [plotting.density(density, title=f"Hessian spectrum of {described}")]
 
 
 def _print_pairs(pairs: Eigenpairs) -> None:

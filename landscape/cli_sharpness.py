@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from landscape.cli_analysis import open_run, short_hash
+from landscape.cli_analysis import described, open_run, short_hash, write_page
 from landscape.cli_options import Words
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SharpnessCommand:
-    """Measure how sharp the loss is at the end of a run: a table with standard errors, and a JSON file."""
+    """Measure how sharp the loss is at the end of a run: a table with standard errors, a picture, and a JSON file."""
 
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
@@ -39,12 +39,15 @@ class SharpnessCommand:
     """Use so many examples; all by default."""
     json: Path | None = None
     """Where to write the values; in the run's folder by default."""
+    html: Path | None = None
+    """Where to write the picture; beside the values by default."""
     quiet: bool = False
     """No progress bars."""
 
     def run(self) -> int:
         """Measure, print, save."""
         from landscape.errors import unknown_name
+        from landscape.plotting import sharpness
         from landscape.sharpness import MEASURES
         from landscape.storage import write_json
 
@@ -56,7 +59,7 @@ class SharpnessCommand:
         if self.balanced:
             objective = _balanced(objective)
         found = self._measured(objective, start)
-        settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None}
+        settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None, "html": None}
         provenance = objective.provenance()
         path = self.json or run.path / "sharpness" / f"{short_hash({**settings, **provenance})}.json"
         values = {
@@ -64,6 +67,10 @@ class SharpnessCommand:
             for name, value in found.items()
         }
         write_json(path, {"measures": values, "settings": settings, **provenance})
+        if found:
+            title = f"Sharpness of {described(run, objective, self.split, self.limit)}"
+            page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
+            print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
         print(f"saved          {path}")
         return 0
 

@@ -134,6 +134,18 @@ def test_surface_and_curvature_of_a_run(capsys, trained, tmp_path):
     assert (code, "picture" in out) == (0, False)
 
 
+@pytest.mark.parametrize(("probes", "page"), [("0", "layers.html"), ("2", "density.html")])
+def test_layers_are_drawn(capsys, trained, probes, page):
+    words = ["--top", "1", "--probes", "4", "--density-probes", probes, "--steps", "8", "--limit", "50", "--quiet"]
+    code, out, err = call(capsys, "curvature", trained, *words, "--layers")
+    assert code == 0, err
+    (picture,) = [Path(line.split()[-1]) for line in out.splitlines() if line.startswith("picture")]
+    assert picture.name == page
+    text = picture.read_text()
+    assert "Where in the network is the curvature?" in text and "trace per weight" in text
+    assert ("Hessian spectrum of" in text) == (probes != "0")
+
+
 @pytest.mark.parametrize(("points", "better"), [("10", "11"), ("0", "21"), ("-3", "21")])
 def test_a_surface_without_a_center_is_refused(capsys, trained, points, better):
     code, out, err = call(capsys, "surface", trained, "--points", points, "--quiet")

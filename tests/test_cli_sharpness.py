@@ -61,3 +61,18 @@ def test_an_unknown_measure_is_told_before_any_work(capsys, trained):
     code, out, err = call(capsys, trained, "--measure", "lambda_maximum")
     assert (code, out) == (2, "")
     assert "lambda_max" in err
+
+
+def test_the_picture_lies_beside_the_values_or_where_it_is_wanted(capsys, trained, tmp_path):
+    words = (trained, "--measure", "lambda_max", "--measure", "lpf", "--limit", "20")
+    code, out, err = call(capsys, *words, "--json", str(tmp_path / "here.json"))
+    assert code == 0, err
+    assert f"picture        {tmp_path / 'here.html'}" in out.splitlines()
+    page = (tmp_path / "here.html").read_text()
+    assert "Sharpness of digits, mlp, sgd: train split, limit 20 examples" in page and "lambda_max" in page
+    code, out, err = call(capsys, *words, "--html", str(tmp_path / "there.html"))
+    assert code == 0, err
+    assert (tmp_path / "there.html").exists()
+    code, out, err = call(capsys, *words, "--json", str(tmp_path / "odd.html"))  # is not written over
+    assert code == 0, err
+    assert json.loads((tmp_path / "odd.html").read_text()) and (tmp_path / "odd.html.html").exists()

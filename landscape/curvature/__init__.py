@@ -2,10 +2,10 @@
 
 from landscape.curvature.gauss_newton import GGN, Fisher
 from landscape.curvature.hessian import Hessian, SymmetryWarning
-from landscape.curvature.maps import CurvatureMap, curvature_map
+from landscape.curvature.maps import curvature_map
 from landscape.curvature.operator import CurvatureOperator
 from landscape.curvature.planes import eigen_plane
-from landscape.curvature.results import DiagonalEstimate, Eigenpairs, Estimate, SpectralDensity
+from landscape.curvature.results import CurvatureMap, DiagonalEstimate, Eigenpairs, Estimate, SpectralDensity
 from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning
 
 __all__ = [

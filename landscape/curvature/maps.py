@@ -4,71 +4,19 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from landscape.curvature.hessian import Hessian
+from landscape.curvature.results import CurvatureMap
 from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning
 from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.surface import grid
-from landscape.surface.archive import StoredResult, frozen_array, span
 from landscape.surface.planes import Plane
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CurvatureMap(StoredResult):
-    """The smallest and the largest eigenvalue of the Hessian on a grid over a plane. All arrays are read-only float64.
-
-    Attributes:
-        alpha: (A,) coordinates along the first direction, in its own length.
-        beta: (B,) coordinates along the second.
-        lowest: (A, B) smallest eigenvalues, in units of loss per squared weight; NaN where there is none: where the
-            loss is not finite, or the work was interrupted before.
-        highest: (A, B) largest eigenvalues.
-        residuals: (A, B) the larger of the two residuals ``||H v - lambda v||``.
-        complete: Whether all points were computed.
-        provenance: What was evaluated and how (plain JSON values).
-    """
-
-    alpha: np.ndarray
-    beta: np.ndarray
-    lowest: np.ndarray
-    highest: np.ndarray
-    residuals: np.ndarray
-    complete: bool
-    provenance: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        axes = {name: frozen_array(name, getattr(self, name), (-1,)) for name in ("alpha", "beta")}
-        shape = len(axes["alpha"]), len(axes["beta"])
-        values = {name: frozen_array(name, getattr(self, name), shape) for name in ("lowest", "highest", "residuals")}
-        for name, value in {**axes, **values}.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def ratio(self) -> np.ndarray:
-        """(A, B) ``|lowest / highest|``: near 0 the loss is convex there, however the picture looks; 1 is a saddle."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.abs(self.lowest / self.highest)
-
-    def __repr__(self) -> str:
-        """One line: the size, and between which values the eigenvalues lie."""
-        return f"CurvatureMap({self.lowest.shape}, lowest {span(self.lowest)}, highest {span(self.highest)})"
-
-    _names = ("alpha", "beta", "lowest", "highest", "residuals")
-
-    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
-        text = {"complete": self.complete, "provenance": self.provenance}
-        return {name: np.asarray(getattr(self, name)) for name in self._names}, text
-
-    @classmethod
-    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {**arrays, **text}
 
 
 def curvature_map(
@@ -134,7 +82,7 @@ def curvature_map(
     alpha, beta = (grid.axis(reach, count) for reach, count in zip(extents, counts, strict=True))
     center = objective.weights() if plane.origin is None else objective.check_vector(plane.origin)
     axes = [objective.check_vector(direction.vector) for direction in plane.directions]
-    values = np.full((3, *counts), np.nan)
+    values, converged = np.full((3, *counts), np.nan), np.ones(counts, dtype=bool)
     walk = _Walk(objective, tol, seed, memory_limit)
     complete = True
     with progress_bar(counts[0] * counts[1], desc="curvature map", unit="point", enabled=progress) as bar:
@@ -142,6 +90,7 @@ def curvature_map(
             for row, a in enumerate(alpha):
                 for column in range(counts[1]) if row % 2 == 0 else reversed(range(counts[1])):
                     values[:, row, column] = walk.to(center + float(a) * axes[0] + float(beta[column]) * axes[1])
+                    converged[row, column] = walk.converged
                     bar.update()
         except KeyboardInterrupt:
             complete = False
@@ -155,7 +104,8 @@ def curvature_map(
         highest=values[1],
         residuals=values[2],
         complete=complete,
-        provenance={**objective.provenance(), "directions": directions, **settings},
+        provenance={**objective.provenance(), "directions": directions, "plane": plane.record(), **settings},
+        converged=converged,
     )
 
 
@@ -165,20 +115,22 @@ class _Walk:
     def __init__(self, objective: Objective, tol: float, seed: int, memory_limit: int | None) -> None:
         self.objective, self.tol, self.seed, self.memory_limit = objective, tol, seed, memory_limit
         self.known: dict[str, Any] = {"SA": None, "LA": None}
-        self.missed = 0
+        self.missed, self.converged = 0, True
 
     def to(self, weights: torch.Tensor) -> tuple[float, float, float]:
         """Return the smallest eigenvalue, the largest, and the larger residual; NaN where there is no Hessian."""
         try:
             hessian = Hessian(self.objective, weights=weights, memory_limit=self.memory_limit)
         except NonFiniteError:
+            self.converged = True  # there is nothing to converge to
             return (np.nan, np.nan, np.nan)
         with hessian, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             for end in self.known:
                 self.known[end] = hessian.top(1, which=end, tol=self.tol, seed=self.seed, start=self.known[end])
         lowest, highest = self.known["SA"], self.known["LA"]
-        self.missed += not (lowest.converged.all() and highest.converged.all())
+        self.converged = bool(lowest.converged.all() and highest.converged.all())
+        self.missed += not self.converged
         residual = max(float(lowest.residuals[0]), float(highest.residuals[0]))
         return float(lowest.values[0]), float(highest.values[0]), residual
 

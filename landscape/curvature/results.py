@@ -1,4 +1,4 @@
-"""What curvature is: estimates with their errors, eigenpairs with their residuals, a density with its band."""
+"""What curvature is: estimates with their errors, eigenpairs with their residuals, a density with its band, a map."""
 
 from __future__ import annotations
 
@@ -253,3 +253,61 @@ class SpectralDensity(StoredResult):
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
         complete = bool(arrays.get("complete", True))
         return {**arrays, "sigma": float(arrays["sigma"]), "provenance": text, "complete": complete}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CurvatureMap(StoredResult):
+    """The smallest and the largest eigenvalue of the Hessian on a grid over a plane. All arrays are read-only float64.
+
+    Attributes:
+        alpha: (A,) coordinates along the first direction, in its own length.
+        beta: (B,) coordinates along the second.
+        lowest: (A, B) smallest eigenvalues, in units of loss per squared weight; NaN where there is none: where the
+            loss is not finite, or the work was interrupted before.
+        highest: (A, B) largest eigenvalues.
+        residuals: (A, B) the larger of the two residuals ``||H v - lambda v||``.
+        complete: Whether all points were computed.
+        provenance: What was evaluated and how (plain JSON values).
+        converged: (A, B) bool, whether both eigenpairs of a point did; None where a file of an earlier version does not
+            say.
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+    residuals: np.ndarray
+    complete: bool
+    provenance: dict[str, Any]
+    converged: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        axes = {name: frozen_array(name, getattr(self, name), (-1,)) for name in ("alpha", "beta")}
+        shape = len(axes["alpha"]), len(axes["beta"])
+        values = {name: frozen_array(name, getattr(self, name), shape) for name in ("lowest", "highest", "residuals")}
+        if self.converged is not None:
+            values["converged"] = frozen_array("converged", self.converged, shape, np.bool_)
+        for name, value in {**axes, **values}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """(A, B) ``|lowest / highest|``: near 0 the loss is convex there, however the picture looks; 1 is a saddle."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.abs(self.lowest / self.highest)
+
+    def __repr__(self) -> str:
+        """One line: the size, and between which values the eigenvalues lie."""
+        return f"CurvatureMap({self.lowest.shape}, lowest {span(self.lowest)}, highest {span(self.highest)})"
+
+    _names = ("alpha", "beta", "lowest", "highest", "residuals")
+    _optional = ("converged",)
+
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
+        text = {"complete": self.complete, "provenance": self.provenance}
+        held = [name for name in (*self._names, *self._optional) if getattr(self, name) is not None]
+        return {name: np.asarray(getattr(self, name)) for name in held}, text
+
+    @classmethod
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {**arrays, **text}

@@ -4,8 +4,13 @@ Importing this package loads neither library; the function that draws does.
 """
 
 from landscape.plotting.comparison import METRICS, Metric, compare
+from landscape.plotting.connect import barrier, connectivity
 from landscape.plotting.curves import line, profile, training_curves
 from landscape.plotting.frames import slider_figure
+from landscape.plotting.history import curvature_history
+from landscape.plotting.layerwise import layers
+from landscape.plotting.maps import curvature_map
+from landscape.plotting.measures import sharpness, sharpness_table
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.relation import relation
 from landscape.plotting.slices import surface_slice
@@ -19,16 +24,23 @@ __all__ = [
     "METRICS",
     "Metric",
     "PerturbationView",
+    "barrier",
     "compare",
     "comparison_html",
     "comparison_table",
+    "connectivity",
     "contour",
+    "curvature_history",
+    "curvature_map",
     "density",
+    "layers",
     "line",
     "perturbation",
     "perturbation_frames",
     "profile",
     "relation",
+    "sharpness",
+    "sharpness_table",
     "slider_figure",
     "styles",
     "surface3d",

@@ -21,11 +21,12 @@ Backend = Literal["plotly", "matplotlib"]
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One curve, or one row of points.
+    """One curve, one row of points, or bars.
 
     ``x`` and ``y`` are (N,); ``error`` (N,) is the half width of the band around ``y`` and ``x_error`` (N,) that of
-    the bars along ``x``; both are one standard error. ``name`` "" keeps the series out of the legend; ``hover`` is
-    one text a point. Points without a line have bars in place of the band.
+    the bars along ``x``. ``name`` "" keeps the series out of the legend; ``hover`` is one text a point. Points without
+    a line have bars in place of the band. ``hollow`` (N,) says which markers are drawn open. ``bars`` are horizontal,
+    from 0 to ``x`` at the height ``y``.
     """
 
     name: str
@@ -39,11 +40,37 @@ class Series:
     size: float = 6.0
     width: float = 2.0
     hover: tuple[str, ...] | None = None
+    hollow: np.ndarray | None = None
+    bars: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A text beside a point, in the values' own units; ``side`` says where: "left", "right" or "above"."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+    side: Literal["left", "right", "above"] = "right"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A horizontal line across a panel, with a name at its left end."""
+
+    y: float
+    text: str
+    color: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """One panel: its curves and what its axes mean. Ranges are in the values' own units, also on log axes."""
+    """One panel: its curves and what its axes mean. Ranges are in the values' own units, also on log axes.
+
+    ``vertical`` are places along x and their names, which stand above the panel. ``zero`` is where x = 0 is drawn on a
+    log axis, beside what the axis can show; the axis is broken there. ``stripes`` shades every other named row.
+    """
 
     series: tuple[Series, ...]
     x_label: str
@@ -53,9 +80,20 @@ class Axes:
     log_y: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
-    vertical: tuple[float, str] | None = None
+    vertical: tuple[tuple[float, str], ...] = ()
+    levels: tuple[Level, ...] = ()
+    notes: tuple[Note, ...] = ()
+    zero: float | None = None
     y_names: tuple[str, ...] | None = None
+    stripes: bool = False
     rug: tuple[Series, ...] = ()
+
+    @property
+    def least(self) -> float:
+        """The smallest positive x of the curves; 1 where there is none."""
+        values = np.concatenate([series.x for series in self.series])
+        values = values[np.isfinite(values) & (values > 0) & (values != self.zero)]
+        return float(values.min()) if values.size else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +146,7 @@ def draw(chart: Chart, backend: str) -> go.Figure | matplotlib.figure.Figure:
         ConfigError: The backend is unknown.
     """
     check_backend(backend)
-    chart = _with_common_range(chart)
+    chart = _with_common_range(replace(chart, panels=tuple(map(_with_zero, chart.panels))))
     if backend == "plotly":
         from landscape.plotting import chart_plotly
 
@@ -126,6 +164,14 @@ def _with_common_range(chart: Chart) -> Chart:
     scale = log_scale(every, x=False)
     limits = (10**scale.low, 10**scale.high)
     return replace(chart, panels=tuple(replace(panel, y_range=limits) for panel in chart.panels))
+
+
+def _with_zero(panel: Axes) -> Axes:
+    """Move points at x = 0 to where a log axis shows them."""
+    if panel.zero is None:
+        return panel
+    moved = (replace(one, x=np.where(one.x == 0, panel.zero, one.x)) for one in panel.series)
+    return replace(panel, series=tuple(moved))
 
 
 def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -148,3 +194,13 @@ def log_scale(panel: Axes, *, x: bool) -> Scale:
     found = common_scale([series.x if x else series.y for series in panel.series], log=True)
     pad = 0.05 * (found.high - found.low)
     return replace(found, low=found.low - pad, high=found.high + pad)
+
+
+def log_ticks(panel: Axes, *, x: bool) -> tuple[list[float], list[str]]:
+    """Choose the ticks of a log axis, and the one of 0 beside it: values and texts."""
+    found, texts = log_scale(panel, x=x).ticks(4 if x else 6)
+    values = [10.0**value for value in found]
+    if not x or panel.zero is None:
+        return values, texts
+    kept = [k for k, value in enumerate(values) if value > 0.99 * panel.least]
+    return [panel.zero, *(values[k] for k in kept)], ["0", *(texts[k] for k in kept)]

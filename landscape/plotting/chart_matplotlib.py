@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
 from landscape.plotting.matplotlib_base import GRAY, LABEL, new_figure, plain_axes
 from landscape.plotting.style import MATPLOTLIB_DASHES, MATPLOTLIB_MARKERS
+from landscape.plotting.units import wrapped_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_SIDES = {"left": (-6, "right", "center"), "right": (6, "left", "center"), "above": (0, "center", "bottom")}
+"""Where a note stands: points beside its place, and how it is aligned."""
+
+
+_VEIL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+"""What keeps curves from crossing out a text."""
 
 
 def render(chart: Chart) -> Figure:
@@ -36,7 +45,7 @@ def render(chart: Chart) -> Figure:
             if series.name and chart.legend:
                 handles.setdefault(series.name, handle)
         _marks(axes, panel)
-        _set_axes(axes, panel, room, show_y=not chart.share_y or index % columns == 0)
+        _set_axes(axes, panel, (room, chart.row_height / 100), show_y=not chart.share_y or index % columns == 0)
     if chart.band:
         from matplotlib.patches import Patch
 
@@ -50,6 +59,8 @@ def render(chart: Chart) -> Figure:
 
 
 def _curve(axes: Any, series: Series, panel: Axes) -> Any:
+    if series.bars:
+        return _bars(axes, series)
     limits = band_limits(series, panel.log_y)
     if limits is not None:
         axes.fill_between(*limits, color=series.style.color, alpha=0.2, linewidth=0)
@@ -63,25 +74,43 @@ def _curve(axes: Any, series: Series, panel: Axes) -> Any:
     bars = {"xerr": series.x_error, "yerr": None if series.line else series.error}
     bars = {name: np.nan_to_num(half) for name, half in bars.items() if half is not None}
     if bars:
-        return axes.errorbar(series.x, series.y, capsize=3, elinewidth=1.6, **bars, **look)
-    return axes.plot(series.x, series.y, **look)[0]
+        drawn = axes.errorbar(series.x, series.y, capsize=3, elinewidth=1.6, **bars, **look)
+    else:
+        drawn = axes.plot(series.x, series.y, **look)[0]
+    if series.hollow is not None and series.hollow.any():
+        look |= {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1.4, "zorder": 3}
+        axes.plot(series.x[series.hollow], series.y[series.hollow], **look)
+    return drawn
+
+
+def _bars(axes: Any, series: Series) -> Any:
+    hollow = np.zeros(len(series.x), bool) if series.hollow is None else series.hollow
+    fills = ["none" if open_ else series.style.color for open_ in hollow]
+    error = None if series.x_error is None else np.nan_to_num(series.x_error)
+    bars = {"ecolor": "#222222", "error_kw": {"capsize": 3, "elinewidth": 1.3}}
+    return axes.barh(series.y, series.x, height=0.62, color=fills, edgecolor=series.style.color, xerr=error, **bars)
 
 
 def _marks(axes: Any, panel: Axes) -> None:
-    if panel.vertical is not None:
-        position, text = panel.vertical
+    for position, text in panel.vertical:
         axes.axvline(position, color=GRAY, linewidth=0.9, linestyle=":")
+        label = {"xycoords": ("data", "axes fraction"), "xytext": (0, 3), "textcoords": "offset points"}
+        text = "\n".join(textwrap.wrap(text, 24))
+        axes.annotate(text, (position, 1), ha="center", va="bottom", fontsize=9, color=GRAY, **label)
+    for level in panel.levels:
+        axes.axhline(level.y, color=level.color, linewidth=1.3, linestyle=(0, (6, 3)))
+        label = {"xycoords": ("axes fraction", "data"), "xytext": (5, 3), "textcoords": "offset points"}
         axes.annotate(
-            text,
-            (position, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, -4),
-            textcoords="offset points",
-            ha="left",
-            va="top",
-            fontsize=9,
-            color=GRAY,
+            level.text, (0, level.y), ha="left", va="bottom", fontsize=9.5, color=level.color, bbox=_VEIL, **label
         )
+    for note in panel.notes:
+        away, across, up = _SIDES[note.side]
+        label = {"xytext": (away, 0 if away else 5), "textcoords": "offset points", "ha": across, "va": up}
+        axes.annotate(note.text, (note.x, note.y), fontsize=9.5, color=note.color, zorder=6, bbox=_VEIL, **label)
+    if panel.zero is not None:
+        middle = (panel.zero * panel.least) ** 0.5
+        look = {"ha": "center", "va": "center", "fontsize": 11, "color": GRAY, "transform": axes.get_xaxis_transform()}
+        axes.text(middle, 0, "//", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6}, **look)
     for level, series in enumerate(panel.rug):
         axes.plot(
             series.x,
@@ -93,14 +122,15 @@ def _marks(axes: Any, panel: Axes) -> None:
         )
 
 
-def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
+def _set_axes(axes: Any, panel: Axes, inches: tuple[float, float], *, show_y: bool) -> None:
     plain_axes(axes)
+    room, height = inches
     wrap = int(room * 12)
     title = [line for part in panel.title.splitlines() for line in textwrap.wrap(part, wrap)]
     axes.set_title("\n".join(title), fontsize=LABEL + 0.5)
     axes.set_xlabel("\n".join(textwrap.wrap(panel.x_label, wrap)), fontsize=LABEL)
     if show_y:
-        axes.set_ylabel(panel.y_label, fontsize=LABEL)
+        axes.set_ylabel(wrapped_label(panel.y_label, int(height * 11)), fontsize=LABEL)
     if panel.x_range is not None:
         axes.set_xlim(*panel.x_range)
     if panel.y_range is not None:
@@ -110,11 +140,13 @@ def _set_axes(axes: Any, panel: Axes, room: float, *, show_y: bool) -> None:
     for name, log, axis in (("x", panel.log_x, axes.xaxis), ("y", panel.log_y, axes.yaxis)):
         if log:
             scale = log_scale(panel, x=name == "x")
-            values, texts = scale.ticks(6 if name == "y" else 4)
+            values, texts = log_ticks(panel, x=name == "x")
             axes.set(**{f"{name}scale": "log", f"{name}lim": (10**scale.low, 10**scale.high)})
-            axis.set_ticks([10.0**v for v in values], labels=texts)
+            axis.set_ticks(values, labels=texts)
             axis.set_ticks([], minor=True)
     if panel.y_names is not None:
         axes.set_yticks(range(len(panel.y_names)), panel.y_names)
         axes.set_ylim(len(panel.y_names) - 0.5, -0.5)
+        for row in range(0, len(panel.y_names) * panel.stripes, 2):
+            axes.axhspan(row - 0.5, row + 0.5, color="#f0f0f0", zorder=0, linewidth=0)
         axes.tick_params(axis="y", labelsize=LABEL)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
 from landscape.plotting.plotly_base import AXIS, dress, legend_below, wrapped
 from landscape.plotting.style import INK, translucent
+from landscape.plotting.units import wrapped_label
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,13 +23,14 @@ def render(chart: Chart) -> go.Figure:
 
     rows, columns = chart.grid
     titles = [wrapped(panel.title, columns) for panel in chart.panels]
-    titled = any(titles)
-    lines = max(title.count("<br>") for title in titles) + 1
+    named = [text for panel in chart.panels for _, text in panel.vertical]
+    titled = any(titles) or bool(named)
+    lines = max(text.count("<br>") for text in [*titles, *map(_narrow, named)]) + 1
     figure: Any = make_subplots(
         rows=rows,
         cols=columns,
         shared_yaxes=chart.share_y,
-        subplot_titles=titles if titled else None,
+        subplot_titles=titles if any(titles) else None,
         horizontal_spacing=(0.05 if chart.share_y else 0.11) if columns > 1 else 0.0,
         vertical_spacing=min(0.4, (90 + 18 * lines) / (chart.row_height * rows)) if rows > 1 else 0.0,
     )
@@ -40,7 +43,7 @@ def render(chart: Chart) -> go.Figure:
             figure.add_trace(_curve(series, panel, chart.legend and series.name not in seen), **where)
             seen.add(series.name)
         _add_marks(figure, panel, where)
-        _set_axes(figure, panel, where, columns, show_y=not chart.share_y or where["col"] == 1)
+        _set_axes(figure, panel, where, columns, chart.row_height, show_y=not chart.share_y or where["col"] == 1)
     names = [*dict.fromkeys(name for name in seen if name and chart.legend), *[chart.band] * bool(chart.band)]
     below = len(chart.panels) > 1
     if chart.band:
@@ -58,38 +61,55 @@ def render(chart: Chart) -> go.Figure:
         extra_bottom=room,
         legend={**legend, "tracegroupgap": 2},
         hovermode="closest",
+        barmode="overlay",
     )
 
 
-def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter:
+def _narrow(text: str) -> str:
+    return "<br>".join(textwrap.wrap(text, 24))
+
+
+def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter | go.Bar:
     import plotly.graph_objects as go
 
+    hollow = np.zeros(len(series.x), bool) if series.hollow is None else series.hollow
+    common: dict[str, Any] = {
+        "x": series.x,
+        "y": series.y,
+        "name": series.name,
+        "legendgroup": series.name,
+        "showlegend": legend and bool(series.name),
+        "error_x": _errors(series.x_error),
+        "hovertemplate": _hover(series, panel),
+    }
+    if series.bars:
+        fills = ["rgba(0,0,0,0)" if open_ else series.style.color for open_ in hollow]
+        look = {"color": fills, "line": {"color": series.style.color, "width": 1.5}}
+        return go.Bar(**common, orientation="h", width=0.62, marker=look, hovertext=series.hover, textposition="none")
     mode = "+".join(part for part, on in (("lines", series.line), ("markers", series.markers)) if on)
-    y_error = None if series.line else series.error
+    symbol = series.style.marker
     return go.Scatter(
-        x=series.x,
-        y=series.y,
+        **common,
         mode=mode or "lines",
-        name=series.name,
-        legendgroup=series.name,
-        showlegend=legend and bool(series.name),
         line={"color": series.style.color, "dash": series.style.dash, "width": series.width},
-        marker={"color": series.style.color, "symbol": series.style.marker, "size": series.size},
-        error_x=_bars(series.x_error),
-        error_y=_bars(y_error),
+        marker={
+            "color": series.style.color,
+            "symbol": [symbol + "-open" * bool(open_) for open_ in hollow] if hollow.any() else symbol,
+            "size": series.size,
+        },
+        error_y=_errors(None if series.line else series.error),
         text=series.hover,
-        hovertemplate=_hover(series, panel),
         connectgaps=False,
     )
 
 
-def _bars(half: np.ndarray | None) -> dict[str, Any] | None:
+def _errors(half: np.ndarray | None) -> dict[str, Any] | None:
     return None if half is None else {"type": "data", "array": np.nan_to_num(half), "thickness": 2, "width": 6}
 
 
 def _hover(series: Series, panel: Axes) -> str:
     if series.hover is not None:
-        return "%{text}<extra></extra>"
+        return ("%{hovertext}" if series.bars else "%{text}") + "<extra></extra>"
     head = f"<b>{series.name}</b><br>" if series.name else ""
     return f"{head}{panel.x_label}: %{{x:.4g}}<br>{panel.y_label}: %{{y:.4g}}<extra></extra>"
 
@@ -136,17 +156,20 @@ def _band_key(text: str) -> go.Scatter:
 def _add_marks(figure: Any, panel: Axes, where: dict[str, Any]) -> None:
     import plotly.graph_objects as go
 
-    if panel.vertical is not None:
-        position, text = panel.vertical
-        figure.add_vline(
-            x=position,
-            line={"color": INK, "width": 1, "dash": "dot"},
-            annotation_text=text,
-            annotation_position="top right",
-            annotation_font_size=12,
-            row=where["row"],
-            col=where["col"],
-        )
+    for row in range(0, len(panel.y_names or ()) * panel.stripes, 2):
+        figure.add_hrect(y0=row - 0.5, y1=row + 0.5, fillcolor=INK, opacity=0.09, line_width=0, layer="below", **where)
+    place = figure.get_subplot(where["row"], where["col"])
+    xref, yref = (axis.plotly_name.replace("axis", "") for axis in (place.xaxis, place.yaxis))
+    above = {"xref": xref, "yref": f"{yref} domain", "showarrow": False}
+    for position, text in panel.vertical:
+        figure.add_vline(x=position, line={"color": INK, "width": 1, "dash": "dot"}, **where)
+        at = math.log10(position) if panel.log_x else position  # notes, other than lines, are placed by the logarithm
+        figure.add_annotation(x=at, y=1, text=_narrow(text), yanchor="bottom", **above)
+    for trace in _texts(panel):
+        figure.add_trace(trace, **where)
+    if panel.zero is not None:
+        middle = math.log10(panel.zero * panel.least) / 2
+        figure.add_annotation(x=middle, y=0, text="<b>//</b>", yanchor="middle", **above)
     for level, series in enumerate(panel.rug):
         low = panel.y_range[0] if panel.y_range else 0.0
         height = low * 1.6 ** (level + 1) if panel.log_y else low
@@ -163,14 +186,35 @@ def _add_marks(figure: Any, panel: Axes, where: dict[str, Any]) -> None:
         figure.add_trace(rug, **where)
 
 
-def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, *, show_y: bool) -> None:
+def _texts(panel: Axes) -> list[go.Scatter]:
+    """Build the horizontal lines and the notes: as traces, which lie right on log axes too."""
+    import plotly.graph_objects as go
+
+    traces = []
+    every = np.concatenate([series.x for series in panel.series])
+    every = every[np.isfinite(every)]
+    reach = panel.x_range or (float(every.min(initial=np.inf)), float(every.max(initial=-np.inf)))
+    for level in panel.levels:
+        look = {"color": level.color, "width": 1.5, "dash": "dash"}
+        text = {"text": [level.text, ""], "textposition": "top right", "textfont": {"color": level.color, "size": 13}}
+        line = go.Scatter(x=reach, y=[level.y] * 2, mode="lines+text", line=look, **text)
+        traces.append(line.update(name=level.text, hovertemplate=f"{level.text}<extra></extra>"))
+    for note in panel.notes:
+        side = {"left": "middle left", "right": "middle right", "above": "top center"}[note.side]
+        text = {"text": [note.text], "textposition": side, "textfont": {"color": note.color, "size": 13}}
+        traces.append(go.Scatter(x=[note.x], y=[note.y], mode="text", hoverinfo="skip", cliponaxis=False, **text))
+    return [trace.update(showlegend=False) for trace in traces]
+
+
+def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, height: int, *, show_y: bool) -> None:
+    y_label = wrapped_label(panel.y_label, int(height / 7.2)).replace("\n", "<br>")
     x: dict[str, Any] = {**AXIS, "title": {"text": wrapped(panel.x_label, columns), "font": {"size": 14}}}
-    y: dict[str, Any] = {**AXIS, "title": {"text": panel.y_label if show_y else "", "font": {"size": 14}}}
+    y: dict[str, Any] = {**AXIS, "title": {"text": y_label if show_y else "", "font": {"size": 14}}}
     for name, axis, log, limits in (("x", x, panel.log_x, panel.x_range), ("y", y, panel.log_y, panel.y_range)):
         if log:
             scale = log_scale(panel, x=name == "x")
-            values, texts = scale.ticks(6 if name == "y" else 4)
-            axis |= {"type": "log", "tickvals": [10.0**v for v in values], "ticktext": texts}
+            values, texts = log_ticks(panel, x=name == "x")
+            axis |= {"type": "log", "tickvals": values, "ticktext": texts}
             axis["range"] = [scale.low, scale.high]
         elif limits is not None:
             axis["range"] = list(limits)
@@ -180,7 +224,7 @@ def _set_axes(figure: Any, panel: Axes, where: dict[str, Any], columns: int, *, 
         names = list(panel.y_names)
         y |= {
             "tickvals": list(range(len(names))),
-            "ticktext": names,
+            "ticktext": [name.replace("\n", "<br>") for name in names],
             "zeroline": False,
             "range": [len(names) - 0.5, -0.5],
         }

@@ -231,20 +231,34 @@ def _column(data: Comparison, column: int, looks: Mapping[str, Style]) -> Axes:
         title=metric.name + end,
         log_x=log,
         y_names=data.labels,
-        x_range=_reach(values, errors, log),
+        x_range=reach(values, errors, log),
     )
 
 
-def _reach(values: np.ndarray, errors: np.ndarray, log: bool) -> tuple[float, float] | None:
-    reach = np.where(np.isfinite(errors), errors, 0)
-    low, high = values - reach, values + reach
-    low, high = low[np.isfinite(low)], high[np.isfinite(high)]
-    if not low.size:
+def reach(values: np.ndarray, errors: np.ndarray, log: bool) -> tuple[float, float] | None:
+    """Choose the range of an axis that holds values with their bars, and 0 where it is linear.
+
+    Args:
+        values: (N,); what is not finite does not count, nor what is not positive on a log axis.
+        errors: (N,) half widths of the bars; NaN for none.
+        log: Whether the axis is log10. It holds bars down to a third of their value, since some reach 0.
+
+    Returns:
+        Its ends, with a margin; None where there is nothing to hold.
+
+    Example:
+        >>> reach(np.array([0.01, 5.0]), np.array([1.0, 0.1]), True)[0] < 0.01
+        True
+    """
+    half = np.where(np.isfinite(errors), errors, 0)
+    kept = np.isfinite(values) & ((values > 0) | (not log))
+    if not kept.any():
         return None
+    values, half = values[kept], half[kept]
+    low, high = values - half, float((values + half).max())
     if log:
-        bottom = low[low > 0].min() if (low > 0).any() else high.min() / 10
-        return 0.7 * float(bottom), 1.4 * float(high.max())
-    start, end = min(0.0, float(low.min())), max(0.0, float(high.max()))
+        return 0.7 * float(np.maximum(low, values / 3).min()), 1.4 * high
+    start, end = min(0.0, float(low.min())), max(0.0, high)
     pad = 0.08 * ((end - start) or 1.0)
     return start - (pad if start < 0 else 0.02 * (end - start or 1.0)), end + (pad if end > 0 else 0.0)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
-from landscape.plotting.field import as_mapping, direction_label
+from landscape.plotting.field import as_mapping
 from landscape.plotting.scale import plural, spans_decade
 from landscape.plotting.style import DASHES, KIND_NAMES, MARKERS, Style, styles
-from landscape.plotting.units import loss_label
+from landscape.plotting.units import direction_label, direction_unit, loss_label
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RADIUS = "radius of the perturbation ‖δ‖₂ (L2 norm over all weights)"
 BAND = "band: ± 1 standard error"
+ENDS = ("first model", "other model")
+"""What the two models of a line are called: the objective's own, and the ``other`` that the line goes to."""
 
 CURVES = {
     "train_loss": ("training loss", "cross-entropy (nats)"),
@@ -55,8 +57,9 @@ def line(
     backend: Backend = "plotly",
     log: bool | None = None,
     accuracy: bool = False,
-    title: str = "Loss along one direction through the trained weights",
+    title: str | None = None,
     loss_name: str | None = None,
+    ends: tuple[str, str] | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw the loss along a direction, several lines overlaid.
 
@@ -65,11 +68,14 @@ def line(
         backend: "plotly" or "matplotlib".
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
         accuracy: Whether to add a panel with the accuracy, or the metric that the objective was given instead.
-        title: What is seen.
+        title: What is seen; a plain sentence by default.
         loss_name: Name and unit of the loss; by default what the results' provenance says.
+        ends: Names of the models at alpha = 0 and alpha = 1. By default "first model" and "other model" for lines of
+            :func:`landscape.surface.interpolation_line` or :func:`landscape.surface.direction_between`, and none for
+            other directions, where alpha = 1 is no model.
 
     Returns:
-        The figure; the trained weights (alpha = 0) are marked.
+        The figure; the trained weights (alpha = 0) are marked, or both models of a line between two.
 
     Raises:
         ConfigError: The backend is unknown.
@@ -78,7 +84,9 @@ def line(
     named: dict[str, Any] = as_mapping(lines, "Line")
     looks = styles(named)
     log = spans_decade(np.concatenate([np.ravel(one.loss) for one in named.values()])) if log is None else log
-    x_label = direction_label("α", next(iter(named.values())).directions, 0)
+    if ends is None and all(_is_between(one) for one in named.values()):
+        ends = ENDS
+    x_label, unit = _along(named, ends)
     if loss_name is None:
         loss_name = loss_label(one.provenance for one in named.values())
     wanted = [("loss", loss_name + (", log scale" if log else ""), 1.0, log)]
@@ -100,12 +108,37 @@ def line(
             )
             for name, one in named.items()
         )
-        panels.append(
-            Axes(series=series, x_label=x_label, y_label=y_label, log_y=log_y, vertical=(0.0, "trained weights"))
-        )
+        marks = _marked(named, ends)
+        panels.append(Axes(series=series, x_label=x_label, y_label=y_label, log_y=log_y, vertical=marks))
     missing = sum(int(np.sum(~np.isfinite(np.asarray(one.loss, float)))) for one in named.values())
-    caption = " ".join(["α = 0 is each network's own minimum." if len(named) > 1 else "", _gaps(missing)]).strip()
+    own = "α = 0 is each network's own minimum." * (len(named) > 1 and ends is None)
+    if title is None:
+        title = "Loss on the straight line between two models" if ends else "Loss along one direction through the "
+        title += "trained weights" * (ends is None)
+    caption = " ".join(part for part in (own, unit, _gaps(missing)) if part)
     return draw(Chart(title=title, caption=caption, panels=tuple(panels)), backend)
+
+
+def _is_between(one: Line) -> bool:
+    return bool(one.directions) and one.directions[0].get("kind") == "between"
+
+
+def _along(named: Mapping[str, Line], ends: tuple[str, str] | None) -> tuple[str, str]:
+    """Name the axis along lines; and what it is for each, where that differs."""
+    if ends is not None:
+        return f"α (0 = {ends[0]}, 1 = {ends[1]})", ""
+    units = {name: direction_unit(one.directions, 0) for name, one in named.items()}
+    if len(set(units.values())) == 1:
+        return direction_label("α", next(iter(named.values())).directions, 0), ""
+    told = "; ".join(f"{name}: {unit}" for name, unit in units.items())
+    return "α (in each direction's own unit)", f"Units of α differ: {told}."
+
+
+def _marked(named: Mapping[str, Line], ends: tuple[str, str] | None) -> tuple[tuple[float, str], ...]:
+    """Return the places of models that lie on the lines, and their names."""
+    places = ((0.0, "trained weights"),) if ends is None else ((0.0, ends[0]), (1.0, ends[1]))
+    every = np.concatenate([np.ravel(one.alphas) for one in named.values()])
+    return tuple(place for place in places if every.min() <= place[0] <= every.max())
 
 
 def profile(
@@ -113,6 +146,7 @@ def profile(
     *,
     backend: Backend = "plotly",
     log: bool | None = None,
+    log_radius: bool | None = None,
     title: str = "How fast does the loss rise around the trained weights?",
     loss_name: str | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
@@ -126,6 +160,8 @@ def profile(
             profile.
         backend: "plotly" or "matplotlib".
         log: True for a log10 loss axis; by default where all losses are positive and span more than a decade.
+        log_radius: True for a log10 axis of the radius, with 0 beside it; by default where the radii are spaced more
+            evenly in the logarithm, and span more than a decade.
         title: What is seen.
         loss_name: Name and unit of the loss; by default what the results' provenance says.
 
@@ -143,6 +179,9 @@ def profile(
     if loss_name is None:
         loss_name = loss_label(one.provenance for one in named.values())
     y_label = loss_name + (", log scale" if log else "")
+    if log_radius is None:
+        log_radius = all(_evenly_logarithmic(np.asarray(one.radii, float)) for one in named.values())
+    across = _radius_axis(named, log_radius)
     if len(named) == 1:
         name, only = next(iter(named.items()))
         series = tuple(
@@ -151,25 +190,48 @@ def profile(
             )
             for i, (kind, color) in enumerate(zip(kinds, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False))
         )
-        panels = [Axes(series=series, x_label=RADIUS, y_label=y_label, log_y=log, title=name)]
+        label = RADIUS + ", log scale" * log_radius
+        panels = [Axes(series=series, x_label=label, y_label=y_label, log_y=log, title=name, **across)]
     else:
         looks = styles(named)
         panels = [
             Axes(
                 series=tuple(_profile_series(p, kind, n, looks[n]) for n, p in named.items() if kind in p.kinds),
-                x_label="‖δ‖₂ (L2 norm over all weights)",
+                x_label="‖δ‖₂ (L2 norm over all weights)" + ", log scale" * log_radius,
                 y_label=y_label,
                 log_y=log,
                 title=KIND_NAMES.get(kind, kind),
+                **across,
             )
             for kind in kinds
         ]
     gaps = _gaps(int(np.sum(~np.isfinite(values))))
-    caption = f"δ is added to the trained weights; radius 0 is their own loss. {gaps}"
+    beside = ", beside the logarithmic axis" * log_radius
+    caption = f"δ is added to the trained weights; radius 0 is their own loss{beside}. {gaps}"
     spread = any(np.any(np.asarray(p.stderr[k]) > 0) for p in named.values() for k in p.kinds)
     band = f"{BAND} over random directions" * spread
     many = len(panels) > 1
     return draw(Chart(title=title, caption=caption.strip(), panels=tuple(panels), share_y=many, band=band), backend)
+
+
+def _evenly_logarithmic(radii: np.ndarray) -> bool:
+    """Tell whether radii are spaced more evenly in the logarithm than as they are, over more than a decade."""
+    radii = np.unique(radii[radii > 0])
+    if len(radii) < 3 or radii[-1] <= 10 * radii[0]:
+        return False
+    uneven = [np.std(steps) / np.mean(steps) for steps in (np.diff(np.log(radii)), np.diff(radii))]
+    return bool(uneven[0] < uneven[1])
+
+
+def _radius_axis(named: Mapping[str, Any], log: bool) -> dict[str, Any]:
+    """Return the options of the axis of radii; on a log axis, 0 stands an eighth of its length before the rest."""
+    radii = np.concatenate([np.ravel(one.radii) for one in named.values()])
+    radii = radii[radii > 0]
+    if not log or not radii.size:
+        return {}
+    low, high = float(radii.min()), float(radii.max())
+    reach = max(high / low, 10.0)
+    return {"log_x": True, "zero": low * reach**-0.125, "x_range": (low * reach**-0.16, high * reach**0.04)}
 
 
 def _profile_series(one: Profile, kind: str, name: str, style: Style) -> Series:
@@ -181,7 +243,11 @@ def _profile_series(one: Profile, kind: str, name: str, style: Style) -> Series:
     if radii.size and radii.min() > 0:
         radii, loss = np.append(0.0, radii), np.append(one.base_loss, loss)
         error = np.append(0.0, error)
-    return Series(name=name, x=radii, y=loss, error=error, style=style)
+    hover = tuple(
+        f"<b>{name}</b><br>‖δ‖₂ = {radius:.4g}<br>loss {value:.4g}" + (f" ± {half:.2g}" if half > 0 else "")
+        for radius, value, half in zip(radii, loss, error, strict=True)
+    )
+    return Series(name=name, x=radii, y=loss, error=error, style=style, hover=hover)
 
 
 def training_curves(

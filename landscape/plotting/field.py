@@ -1,18 +1,21 @@
-"""Loss surfaces prepared for drawing: one common color scale, one common plane, gaps counted and named."""
+"""Loss surfaces prepared for drawing: one common color scale, common axes where they fit, gaps counted and named."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from landscape.errors import DataError, MismatchError
-from landscape.plotting.overlay import TRAINED, Marks, Path, Place, places
+from landscape.plotting.arrangement import arrange
+from landscape.plotting.geometry import Box, edges
+from landscape.plotting.overlay import TRAINED, Marks, Path, Place, distinct, places
 from landscape.plotting.scale import Scale, common_scale, plural
-from landscape.plotting.units import loss_label
+from landscape.plotting.style import SEQUENTIAL
+from landscape.plotting.units import direction_label, loss_label
 
 if TYPE_CHECKING:
     from landscape.surface.results import Surface
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One surface in drawn coordinates: ``z`` is (B, A), rows along beta, NaN where nothing can be drawn."""
+    """One surface in drawn coordinates: ``z`` is (B, A), rows along beta, NaN where nothing can be drawn.
+
+    ``unit`` says what its axes mean where the panels differ in that.
+    """
 
     name: str
     x: np.ndarray
@@ -33,20 +39,40 @@ class Field:
     missing: int
     unloggable: int
     clipped: int
+    box: Box
+    unit: str = ""
     marks: tuple[Marks, ...] = ()
     path: Path | None = None
 
     @property
+    def thin(self) -> bool:
+        """Whether it is a single row, column or point, which has no area."""
+        return min(self.z.shape) == 1
+
+    @property
+    def heading(self) -> str:
+        """What stands over its panel: its name, and what its axes mean where that is not the same for all."""
+        return "\n".join(part for part in (self.name, self.unit) if part)
+
+    @property
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the cells around its points begin and end, (A + 1,) and (B + 1,)."""
+        return edges(self.x, self.box.x), edges(self.y, self.box.y)
+
+    @property
     def gaps(self) -> list[tuple[float, float, float, float]]:
         """The cells without a value, as rectangles (left, right, bottom, top)."""
-        xs, ys = _edges(self.x), _edges(self.y)
+        xs, ys = self.edges
         holes = np.argwhere(np.isnan(self.z)).tolist()
         return [(float(xs[j]), float(xs[j + 1]), float(ys[i]), float(ys[i + 1])) for i, j in holes]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Surfaces that share one scale and one plane."""
+    """Surfaces that share one scale; ``shared`` says whether they share axes too.
+
+    ``colors`` is the color map's name, ``lines`` the color of the contour lines on it, red, green, blue.
+    """
 
     fields: tuple[Field, ...]
     scale: Scale
@@ -56,6 +82,9 @@ class Fields:
     y_label: str
     z_label: str
     columns: int
+    shared: bool = True
+    colors: str = SEQUENTIAL
+    lines: tuple[int, int, int] = (255, 255, 255)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -65,13 +94,19 @@ class Fields:
 
     @property
     def x_range(self) -> tuple[float, float]:
-        """The smallest interval that holds every surface's alphas."""
-        return min(float(f.x.min()) for f in self.fields), max(float(f.x.max()) for f in self.fields)
+        """The smallest interval that holds what every panel shows of alpha."""
+        return min(field.box.x[0] for field in self.fields), max(field.box.x[1] for field in self.fields)
 
-    @property
-    def y_range(self) -> tuple[float, float]:
-        """The smallest interval that holds every surface's betas."""
-        return min(float(f.y.min()) for f in self.fields), max(float(f.y.max()) for f in self.fields)
+    def labels(self, index: int) -> tuple[str, str]:
+        """Name the axes of a panel; with their units where the figure has no caption for them.
+
+        Args:
+            index: Which panel; inside of a grid with common axes, only the outer ones have labels.
+        """
+        if len(self.fields) == 1:
+            return self.x_label, self.y_label
+        below, left = index + self.grid[1] >= len(self.fields), index % self.grid[1] == 0
+        return "α" * (below or not self.shared), "β" * (left or not self.shared)
 
     @property
     def description(self) -> str:
@@ -85,32 +120,6 @@ class Fields:
         return " ".join(parts)
 
 
-def _edges(centers: np.ndarray) -> np.ndarray:
-    if len(centers) == 1:
-        return np.array([centers[0] - 0.5, centers[0] + 0.5])
-    middle = (centers[1:] + centers[:-1]) / 2
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
-
-
-def direction_label(symbol: str, directions: tuple[dict, ...], index: int) -> str:
-    """Name an axis of a plane and its unit, from what the result says of its directions.
-
-    Example:
-        >>> direction_label("α", ({"norm": "filter"},), 0)
-        "α (filter-normalized: 1 = each filter's own norm)"
-    """
-    direction = directions[index] if index < len(directions) else {}
-    norm = direction.get("norm") or direction.get("normalization")
-    unit = {
-        "filter": "filter-normalized: 1 = each filter's own norm",
-        "layer": "layer-normalized: 1 = each layer's own norm",
-        "weight": "scaled per weight: 1 = each weight's own size",
-        "model": "1 = the norm of all weights",
-        "unit": "1 = unit L2 norm in weight space",
-    }.get(str(norm), "1 = the direction's own length")
-    return f"{symbol} ({unit})"
-
-
 _DRAWN_BY = {
     "Surface": "contour or plotting.surface3d",
     "Line": "line",
@@ -118,6 +127,11 @@ _DRAWN_BY = {
     "SpectralDensity": "density",
     "PerturbationView": "perturbation",
     "Topology": "contour(..., topology=...)",
+    "Trajectory": "contour(..., path=...)",
+    "Curve": "connectivity",
+    "Barrier": "barrier",
+    "CurvatureMap": "curvature_map",
+    "CurvatureHistory": "curvature_history",
 }
 
 
@@ -170,24 +184,34 @@ def prepare(
     for name, surface in named.items():
         _check(name, surface)
     scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
-    fields = tuple(_field(name, surface, scale) for name, surface in named.items())
+    placed = arrange({name: (np.ravel(s.alphas), np.ravel(s.betas), s.directions) for name, s in named.items()})
+    fields = tuple(
+        _field(name, surface, scale, box, unit)
+        for (name, surface), box, unit in zip(named.items(), placed.boxes, placed.units, strict=True)
+    )
+    looks = distinct([field.places for field in fields])
+    fields = tuple(replace(field, places=own) for field, own in zip(fields, looks, strict=True))
     first = next(iter(named.values()))
-    many = len(fields) > 1
     if loss_name is None:
         loss_name = loss_label(surface.provenance for surface in named.values())
     default = _title(fields)
     if interpolated := interpolation_note(named):
         default += ", interpolated"
-    unit = direction_label("α and β", first.directions, 0) + ". " if bare_axes or many else ""
+    said = [placed.unit if bare_axes or len(fields) > 1 else "", placed.caption]
+    said += [
+        "" if bare_axes else placed.scales,
+        *_caption(fields, scale, "Colors and heights" if bare_axes else "Colors"),
+    ]
     return Fields(
         fields=fields,
         scale=scale,
         title=title if title is not None else default,
-        caption=_caption(fields, scale, many, unit) + interpolated,
+        caption=" ".join(part for part in said if part) + interpolated,
         x_label=direction_label("α", first.directions, 0),
         y_label=direction_label("β", first.directions, 1),
         z_label=loss_name + (", log scale" if scale.log else ""),
         columns=columns,
+        shared=placed.shared,
     )
 
 
@@ -226,7 +250,7 @@ def _check(name: str, surface: Surface) -> None:
         )
 
 
-def _field(name: str, surface: Surface, scale: Scale) -> Field:
+def _field(name: str, surface: Surface, scale: Scale, box: Box, unit: str) -> Field:
     loss = np.asarray(surface.loss, dtype=float)
     z = scale.drawn(loss)
     missing = np.asarray(surface.status) == 0
@@ -248,6 +272,8 @@ def _field(name: str, surface: Surface, scale: Scale) -> Field:
         missing=int(missing.sum()),
         unloggable=int(unloggable.sum()),
         clipped=int((loss > scale.clip).sum()) if scale.clip is not None else 0,
+        box=box,
+        unit=unit,
     )
 
 
@@ -263,13 +289,13 @@ def _hover(surface: Surface, missing: np.ndarray) -> np.ndarray:
     return texts
 
 
-def _caption(fields: tuple[Field, ...], scale: Scale, many: bool, unit: str) -> str:
-    said = [
-        "All panels share the axes and the color scale." if many else "",
-        "Colors and heights are log10 of the loss.",
-    ]
-    if not scale.log:
-        said[1] = "Colors and heights are linear in the loss."
+def _caption(fields: tuple[Field, ...], scale: Scale, what: str) -> list[str]:
+    said = [f"{what} are log10 of the loss." if scale.log else f"{what} are linear in the loss."]
+    for field in fields:
+        if field.z.size == 1 and math.isfinite(value := field.z.item()):
+            said.append(
+                f"{f'{field.name}: the' if field.name else 'The'} loss is {10**value if scale.log else value:.4g}."
+            )
     if clipped := sum(field.clipped for field in fields):
         said.append(f"{plural(clipped, 'point')} with a loss above {scale.clip:g} drawn at {scale.clip:g}.")
     for attribute, meaning in (
@@ -281,4 +307,4 @@ def _caption(fields: tuple[Field, ...], scale: Scale, many: bool, unit: str) -> 
         if counts:
             where = ", ".join(f"{name} {count}" for name, count in counts.items() if name)
             said.append(f"{plural(sum(counts.values()), 'point')} {meaning}{f' ({where})' if where else ''}: gaps.")
-    return unit + " ".join(part for part in said if part)
+    return said

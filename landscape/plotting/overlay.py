@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,20 @@ def places(provenance: Mapping[str, Any], x: np.ndarray, y: np.ndarray, z: np.nd
         Place(name=name, x=at[0], y=at[1], z=_height(x, y, z, at), symbol=symbol, pin=pin)
         for (name, at), (symbol, pin) in zip(inside.items(), looks, strict=True)
     )
+
+
+def distinct(groups: Sequence[tuple[Place, ...]]) -> list[tuple[Place, ...]]:
+    """Give each name a look of its own, the same in every panel.
+
+    Args:
+        groups: The places of each panel.
+    """
+    names = list(dict.fromkeys(place.name for group in groups for place in group))
+    looks = {name: (_SYMBOLS[k % len(_SYMBOLS)], _PINS[k % len(_PINS)]) for k, name in enumerate(names)}
+    return [
+        tuple(replace(place, symbol=looks[place.name][0], pin=looks[place.name][1]) for place in group)
+        for group in groups
+    ]
 
 
 def _holds(axis: np.ndarray, value: float) -> bool:

@@ -90,12 +90,13 @@ def _add_contour(figure: Any, fields: Fields, label: str, beta: float) -> None:
     field = next(field for field in fields.fields if field.name == label)
     hover = f"α = %{{x:.4g}}<br>β = %{{y:.4g}}<br>%{{text}}<extra>{label}</extra>"
     size = (fields.scale.high - fields.scale.low) / 18
-    heat = go.Heatmap(x=field.x, y=field.y, z=field.z, coloraxis="coloraxis", text=field.hover, hovertemplate=hover)
+    across, up = field.edges
+    heat = go.Heatmap(x=across, y=up, z=field.z, coloraxis="coloraxis", text=field.hover, hovertemplate=hover)
     levels = {"coloring": "none", "start": fields.scale.low + size, "end": fields.scale.high - size, "size": size}
     lines = go.Contour(
-        x=field.x,
-        y=field.y,
-        z=field.z,
+        x=None if field.thin else field.x,
+        y=None if field.thin else field.y,
+        z=None if field.thin else field.z,
         autocontour=False,
         contours=levels,
         showlegend=False,
@@ -103,7 +104,7 @@ def _add_contour(figure: Any, fields: Fields, label: str, beta: float) -> None:
         hoverinfo="skip",
     )
     cut = go.Scatter(
-        x=list(fields.x_range),
+        x=list(field.box.x),
         y=[_nearest(field.y, beta)] * 2,
         mode="lines",
         name="where it is cut",
@@ -114,11 +115,12 @@ def _add_contour(figure: Any, fields: Fields, label: str, beta: float) -> None:
     for trace in (heat, lines, cut):
         figure.add_trace(trace, row=1, col=1)
     style = {**AXIS, "zeroline": False, "showgrid": False, "constrain": "domain"}
+    scale = {"scaleanchor": "x", "scaleratio": field.box.stretch}
     figure.update_xaxes(
-        {**style, "range": list(fields.x_range), "title": {"text": "α", "font": {"size": 14}}}, row=1, col=1
+        {**style, "range": list(field.box.x), "title": {"text": "α", "font": {"size": 14}}}, row=1, col=1
     )
     figure.update_yaxes(
-        {**style, "range": list(fields.y_range), "title": {"text": "β", "font": {"size": 14}}, "scaleanchor": "x"},
+        {**style, "range": list(field.box.y), "title": {"text": "β", "font": {"size": 14}}, **scale},
         row=1,
         col=1,
     )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 SEQUENTIAL = "cividis"
 """The sequential color map of every loss surface: perceptually uniform, also for color-blind readers (Nunez 2018)."""
 
+DIVERGING = "RdBu_r"
+"""The color map of values with a sign, white at 0: told apart by color-blind readers too (Brewer 2002)."""
+
 INK = "#757575"
 """Text color of plotly figures, whose background is transparent: contrast of at least 4:1 on white and near black."""
 

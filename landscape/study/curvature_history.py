@@ -14,67 +14,8 @@ from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian, Interru
 from landscape.errors import NonFiniteError, StorageError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
-from landscape.surface.archive import StoredResult, frozen_array, span
+from landscape.study.results import CurvatureHistory
 from landscape.training import Run
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CurvatureHistory(StoredResult):
-    """Eigenvalues of the Hessian at the checkpoints of a training. All arrays are read-only.
-
-    Attributes:
-        steps: (T,) int64, the checkpoints' steps; 0 holds the initial weights.
-        values: (T, k) float64, the eigenvalues of each, in the order asked for, in units of loss per squared weight;
-            NaN where the loss is not finite.
-        residuals: (T, k) float64, the norms ``||H v - value * v||``.
-        matvecs: (T,) int64, products that each took.
-        converged: (T, k) bool.
-        learning_rate: The run's; gradient descent with it is stable up to an eigenvalue of ``2 / learning_rate``.
-        provenance: What was evaluated and how (plain JSON values).
-
-    References:
-        J. Cohen et al., Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability, ICLR 2021.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
-    residuals: np.ndarray
-    matvecs: np.ndarray
-    converged: np.ndarray
-    learning_rate: float
-    provenance: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        steps = frozen_array("steps", self.steps, (-1,), np.int64)
-        values = frozen_array("values", self.values, (len(steps), -1))
-        checked = {
-            "steps": steps,
-            "values": values,
-            "residuals": frozen_array("residuals", self.residuals, values.shape),
-            "matvecs": frozen_array("matvecs", self.matvecs, steps.shape, np.int64),
-            "converged": frozen_array("converged", self.converged, values.shape, np.bool_),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def stable_up_to(self) -> float:
-        """``2 / learning_rate``: the edge of stability of plain gradient descent."""
-        return 2.0 / self.learning_rate if self.learning_rate else float("inf")
-
-    def __repr__(self) -> str:
-        """One line: how many checkpoints, and between which values the eigenvalues lie."""
-        return f"CurvatureHistory({len(self.steps)} checkpoints, eigenvalues {span(self.values)})"
-
-    _names = ("steps", "values", "residuals", "matvecs", "converged")
-
-    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
-        text = {"learning_rate": self.learning_rate, "provenance": self.provenance}
-        return {name: np.asarray(getattr(self, name)) for name in self._names}, text
-
-    @classmethod
-    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {**arrays, **text}
 
 
 def curvature_history(

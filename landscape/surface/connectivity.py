@@ -23,7 +23,6 @@ from landscape.surface.planes import Point
 from landscape.surface.results import Line
 
 POLICIES = ("recompute", "interpolate")
-QUANTITIES = ("loss", "error")
 
 
 def interpolation_line(
@@ -192,30 +191,7 @@ def barrier(path: Line | Curve, *, quantity: str = "loss") -> Barrier:
         R. Entezari et al., The Role of Permutation Invariance in Linear Mode Connectivity of Neural Networks, ICLR
         2022, definition 2.1. J. Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020.
     """
-    if quantity not in QUANTITIES:
-        raise unknown_name("quantity", quantity, QUANTITIES)
-    t = path.t if isinstance(path, Curve) else path.alphas
-    inside = (t >= 0) & (t <= 1)
-    missing = isinstance(path, Line) and (path.status[inside] == 0).any()
-    if missing or not ((t == 0).any() and (t == 1).any()):
-        raise MismatchError(
-            "This path does not go from one model to the other.",
-            expected="computed points at 0, at 1 and between",
-            got=f"{int(inside.sum())} points from 0 to 1" + (", some of them missing" if missing else ""),
-            fix="Use interpolation_line(objective, other).",
-        )
-    order = np.argsort(t[inside], kind="stable")
-    place = t[inside][order]
-    values = (path.loss if quantity == "loss" else 1 - path.accuracy)[inside][order]
-    with np.errstate(invalid="ignore"):  # infinite ends have no mean: NaN
-        excess = values - ((1 - place) * values[0] + place * values[-1])
-        instability = values.max() - (values[0] + values[-1]) / 2
-    return Barrier(
-        height=float(excess.max()),
-        at=float(place[excess.argmax()]),
-        instability=float(instability),
-        quantity=quantity,
-    )
+    return Barrier.along(path, quantity)
 
 
 def linear_barrier(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.errors import MismatchError, unknown_name
 from landscape.surface.archive import StoredResult, frozen_array, span
 from landscape.surface.directed import DirectedResult
 from landscape.surface.grid import covering
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landscape.surface.planes import Plane
+    from landscape.surface.results import Line
+
+QUANTITIES = ("loss", "error")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,6 +116,43 @@ class Barrier:
     at: float
     instability: float
     quantity: str
+
+    @classmethod
+    def along(cls, path: Line | Curve, quantity: str = "loss") -> Barrier:
+        """Read the barrier off a path; see :func:`landscape.surface.barrier`.
+
+        Args:
+            path: A line with points at alpha = 0 and 1, or a curve.
+            quantity: "loss", or "error": one minus the accuracy.
+
+        Raises:
+            ConfigError: ``quantity`` is unknown.
+            MismatchError: The path has no point at 0 or 1, or a point between them is not computed yet.
+        """
+        if quantity not in QUANTITIES:
+            raise unknown_name("quantity", quantity, QUANTITIES)
+        t = path.t if isinstance(path, Curve) else path.alphas
+        inside = (t >= 0) & (t <= 1)
+        missing = not isinstance(path, Curve) and (path.status[inside] == 0).any()
+        if missing or not ((t == 0).any() and (t == 1).any()):
+            raise MismatchError(
+                "This path does not go from one model to the other.",
+                expected="computed points at 0, at 1 and between",
+                got=f"{int(inside.sum())} points from 0 to 1" + (", some of them missing" if missing else ""),
+                fix="Use interpolation_line(objective, other).",
+            )
+        order = np.argsort(t[inside], kind="stable")
+        place = t[inside][order]
+        values = (path.loss if quantity == "loss" else 1 - path.accuracy)[inside][order]
+        with np.errstate(invalid="ignore"):  # infinite ends have no mean: NaN
+            excess = values - ((1 - place) * values[0] + place * values[-1])
+            instability = values.max() - (values[0] + values[-1]) / 2
+        return cls(
+            height=float(excess.max()),
+            at=float(place[excess.argmax()]),
+            instability=float(instability),
+            quantity=quantity,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
