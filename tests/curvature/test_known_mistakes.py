@@ -71,7 +71,9 @@ def test_a_sum_over_the_batch_is_not_scaled_as_a_mean(tiny_problem, dense: torch
 
     Ours is the mean over examples; one loss per example gives it too. A sum is refused, and in one batch warned of.
     """
-    each = Hessian(Objective(tiny_problem.model, tiny_problem.data, nn.CrossEntropyLoss(reduction="none"), batch_size=16))
+    each = Hessian(
+        Objective(tiny_problem.model, tiny_problem.data, nn.CrossEntropyLoss(reduction="none"), batch_size=16)
+    )
     torch.testing.assert_close(each.dense(), dense, rtol=1e-8, atol=1e-12)
     summed = nn.CrossEntropyLoss(reduction="sum")
     for loss_fn in (summed, lambda outputs, targets: summed(outputs, targets)):
@@ -134,7 +136,7 @@ def test_no_finite_differences_in_single_precision() -> None:
 def test_what_is_not_finite_is_refused_and_not_replaced(tiny_problem) -> None:
     """Wrong: NaN and infinity in the place of means and maxima, or eigenvalues of what is left."""
     with torch.no_grad():
-        tiny_problem.model[0].weight[0, 0] = float("inf")
+        tiny_problem.model[4].weight[0, 0] = float("inf")
     objective = Objective(tiny_problem.model, tiny_problem.data, batch_size=16)
     assert not objective.gradient().isfinite().all()
     with pytest.raises(NonFiniteError, match="no Hessian"):
