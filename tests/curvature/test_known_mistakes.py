@@ -252,6 +252,22 @@ def test_no_early_stop_where_the_running_mean_looks_steady(matrix_with) -> None:
     assert np.mean(inside) >= 0.8  # 95 %, of 40 runs: 0.8 has a chance below 1e-3
 
 
+def test_a_negative_trace_takes_its_probes_too(matrix_with) -> None:
+    """Wrong: the change over (mean + 1e-6), without its size: where the mean is negative, two probes are enough."""
+    operator = matrix_with([-value for value in NET_LIKE])
+    forms: list[float] = []
+    mean = 0.0
+    for number in range(100):
+        signs = random_signs(operator, 0, "trace", number)
+        forms.append(float(signs @ (operator @ signs)))
+        if abs(np.mean(forms) - mean) / (mean + 1e-6) < 1e-3:
+            break
+        mean = float(np.mean(forms))
+    assert len(forms) == 2
+    found = trace(operator, rel_error=0.02, probes=3000)
+    assert found.matvecs > 10 and abs(found.value + sum(NET_LIKE)) < 4 * found.stderr <= 0.08 * sum(NET_LIKE) * 1.1
+
+
 def test_an_estimate_says_how_far_off_it_is(matrix_with) -> None:
     """Wrong: the mean alone. With 100 probes it is 2 or 3 % off here, and nobody would know."""
     operator = matrix_with(NET_LIKE)
