@@ -38,6 +38,10 @@ class Asked(Protocol):
         """The spectral density from so many probes with so many steps."""
         ...
 
+    def signs(self, probes: int) -> list[Tensor]:
+        """The vectors (P,) that :meth:`trace` draws after ``torch.manual_seed(0)``."""
+        ...
+
 
 @contextmanager
 def silent() -> Iterator[None]:
@@ -91,6 +95,13 @@ class PyHessian:
         """Calls ``torch.eig``, which is gone."""
         return self._built().density(iter=steps, n_v=probes)
 
+    def signs(self, probes: int) -> list[Tensor]:
+        """Zeros and ones for each parameter, from the global generator."""
+        torch.manual_seed(0)
+        moving = [p for p in self.model.parameters() if p.requires_grad]
+        drawn = [[torch.randint_like(p, high=2).flatten() for p in moving] for _ in range(probes)]
+        return [2 * torch.cat(pieces) - 1 for pieces in drawn]
+
 
 @dataclass
 class Curvlinops:
@@ -124,6 +135,13 @@ class Curvlinops:
         """Lanczos quadrature; it finds the ends of the spectrum first."""
         return self.module.lanczos_approximate_spectrum(self._built(), steps, num_repeats=probes)
 
+    def signs(self, probes: int) -> list[Tensor]:
+        """Bernoulli numbers from the global generator."""
+        torch.manual_seed(0)
+        moving = [p for p in self.model.parameters() if p.requires_grad]
+        empty = torch.empty(sum(p.numel() for p in moving), dtype=moving[0].dtype)
+        return [2 * torch.bernoulli(empty, 0.5) - 1 for _ in range(probes)]
+
 
 @dataclass
 class HessianEigenthings:
@@ -153,6 +171,13 @@ class HessianEigenthings:
     def density(self, probes: int, steps: int) -> Any:
         """Lanczos quadrature."""
         return self.module.spectral_density(self._built(), num_runs=probes, lanczos_steps=steps, seed=0)
+
+    def signs(self, probes: int) -> list[Tensor]:
+        """Whole numbers from a generator of its own."""
+        stream = torch.Generator().manual_seed(0)
+        moving = [p for p in self.model.parameters() if p.requires_grad]
+        size, dtype = sum(p.numel() for p in moving), moving[0].dtype
+        return [2 * torch.randint(0, 2, (size,), generator=stream).to(dtype) - 1 for _ in range(probes)]
 
 
 KINDS: dict[str, type[PyHessian] | type[Curvlinops] | type[HessianEigenthings]] = {

@@ -112,6 +112,7 @@ class DifferentiableModel:
         """Yield the loss in differentiable parts, one per batch; as Objective.loss_terms."""
         for outputs, targets in self.output_terms(flat):
             yield self.objective.batch_sum(outputs, targets) / self.objective.examples
+            del outputs  # and with them the batch's graph, before the next one is built
 
 
 def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:

@@ -251,6 +251,7 @@ class Objective(Replicated):
         """
         for outputs, targets in self.output_terms(flat):
             yield self.batch_sum(outputs, targets) / self.examples
+            del outputs  # and with them the batch's graph, before the next one is built
 
     def output_terms(self, flat: Tensor) -> Iterator[tuple[Any, Tensor]]:
         """Yield outputs and targets batch by batch, the outputs with their graph back to ``flat``.

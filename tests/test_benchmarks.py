@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import common
+from benchmarks.curvature_checks import dense_hessian, missed_agreement, missed_mistakes, mistakes
 from benchmarks.surface_checks import coarse_grid, missed_checks
 from benchmarks.surface_peers import Clock, Problem
 from landscape.seeding import seeded
@@ -122,3 +123,44 @@ def test_nan_misses_every_bar():
     assert missed_checks(results) == ["a model: agreement", "first picture", "spline", "spline's estimate"]
     good = {"first_picture": {"share_of_points": 0.1}, "spline_error": {"median": 0.005}, "covered": True}
     assert missed_checks({"agreement": {"a model": {"largest_difference": 1e-6}}, "views": good}) == []
+
+
+# ------------------------------------------------------------------------------------------- figures of curvature
+
+
+def test_ours_is_right_where_the_dense_hessian_is_known(monkeypatch):
+    monkeypatch.setattr("benchmarks.curvature_checks.peers", lambda *_: {})
+    monkeypatch.setattr("benchmarks.curvature_checks.peer", lambda _: None)
+    monkeypatch.setattr("benchmarks.curvature_checks._OUR_SEEDS", 5)
+    with seeded(0, "a small network"):
+        small = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Tanh(), torch.nn.Linear(4, 5))
+        found = mistakes(small, torch.randn(40, 8), torch.arange(40) % 5)
+    assert missed_mistakes(found) == []
+    assert set(found) == {"exact", "ours"}
+    wrong = {**found["ours"], "top": float("nan"), "two steps, told": False}
+    assert missed_mistakes({"ours": wrong}) == ["top eigenvalue", "two steps are told"]
+
+
+def test_a_dense_hessian_of_a_linear_model():
+    """Cross-entropy over softmax: the mean over examples of (diag(p) - p p^T), times x x^T."""
+    model = torch.nn.Linear(2, 3, bias=False).double()
+    inputs = torch.tensor([[1.0, 2.0], [0.5, -1.0]]).double()
+    found = dense_hessian(model, inputs, torch.tensor([0, 2])).reshape(3, 2, 3, 2)
+    p = (inputs @ model.weight.T).softmax(1)
+    middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    expected = torch.einsum("nij,na,nb->iajb", middle, inputs, inputs) / 2
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_agreement_is_asked_of_those_that_are_right():
+    right = {"PyHessian": 1e-9, "curvlinops-for-pytorch": 1e-9, "hessian-eigenthings": 1e-9}
+    results = {
+        "one batch": right,
+        "a ragged last batch": right | {"hessian-eigenthings": 0.04},  # averages batches
+        "top": right | {"PyHessian": 2e-3, "landscape": 1e-6},  # stops early
+        "trace": right,
+        "top_products_resnet20": 9,
+    }
+    assert missed_agreement(results) == []
+    bad = results | {"top": {"landscape": np.nan}, "trace": right | {"PyHessian": 1e-3}, "top_products_resnet20": 13}
+    assert missed_agreement(bad) == ["top: landscape", "trace: PyHessian", "products on ResNet-20"]

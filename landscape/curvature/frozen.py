@@ -150,6 +150,7 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
             for graph in self._graphs:
                 for row, product in zip(rows, total, strict=True):
                     product += self._multiply(graph, row)
+                del graph  # before the next one is built
         return total.T.reshape(vector.shape)
 
     def block(self, parameters: str | Sequence[str]) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -43,7 +44,8 @@ class OutputCurvature(FrozenOperator[OutputGraph]):
     """
 
     def _build(self) -> Iterator[OutputGraph]:
-        for number, (outputs, targets) in enumerate(self._model.output_terms(self._flat)):
+        numbers = count()  # enumerate would hold what it gave last
+        for outputs, targets in self._model.output_terms(self._flat):
             if not isinstance(outputs, Tensor) or not outputs.requires_grad:
                 raise ModelError(
                     "The model's output cannot be linearized.",
@@ -53,7 +55,8 @@ class OutputCurvature(FrozenOperator[OutputGraph]):
                 )
             dual = torch.zeros_like(outputs, requires_grad=True)
             pulled = torch.autograd.grad(outputs, self._flat, dual, create_graph=True)[0]
-            yield OutputGraph(outputs, dual, pulled, self._curvature(number, outputs.detach(), targets))
+            yield OutputGraph(outputs, dual, pulled, self._curvature(next(numbers), outputs.detach(), targets))
+            del outputs, dual, pulled  # and with them the batch's graph, before the next one is built
 
     def _multiply(self, graph: OutputGraph, row: Tensor) -> Tensor:
         pushed = torch.autograd.grad(graph.pulled, graph.dual, row, retain_graph=True)[0]

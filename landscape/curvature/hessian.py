@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.frozen import FrozenOperator
-from landscape.curvature.lanczos import random_normal
+from landscape.curvature.probes import random_normal
 from landscape.double_backward import hessian_product, twice_differentiable
 from landscape.errors import NonFiniteError
 from landscape.objective import Objective
@@ -95,6 +95,7 @@ class Hessian(FrozenOperator[GradientGraph]):
     def _build(self) -> Iterator[GradientGraph]:
         for term in self._model.loss_terms(self._flat):
             yield GradientGraph(term.detach(), torch.autograd.grad(term, self._flat, create_graph=True)[0])
+            del term  # and with it the batch's graph, before the next one is built
 
     def _multiply(self, graph: GradientGraph, row: Tensor) -> Tensor:
         return hessian_product(graph.gradient, self._flat, row)
