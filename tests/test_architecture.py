@@ -26,6 +26,7 @@ LAYERS = (
         "double_backward",
         "fixed_data",
         "folding",
+        "leaking",
         "loss_checks",
         "loss_function",
         "optim",
