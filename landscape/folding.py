@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.errors import ModelError, first_line
+from landscape.errors import ModelError
 from landscape.leaking import LARGE, LEAK, SMALL, leaking
 from landscape.pooling import halved, halves, is_halving_call
+from landscape.tracing import traced
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
 _PATCH = 32  # weights of a filter
@@ -232,26 +233,6 @@ def patches_of(images: Tensor, convolution: nn.Conv1d | nn.Conv2d) -> Tensor:
     ]
     cut = F.unfold(images, size, dilation, padding, stride)  # (B, K, H' W')
     return cut.transpose(1, 2).contiguous().view(len(images), *shape, -1)
-
-
-def traced(replica: nn.Module) -> fx.GraphModule:
-    """Write a model's forward down as a graph of calls.
-
-    Args:
-        replica: The model; its modules are those that the graph calls.
-
-    Raises:
-        ModelError: It cannot be written down, or has hooks.
-    """
-    if replica._forward_hooks or replica._forward_pre_hooks:
-        raise ModelError(f"{type(replica).__name__} has forward hooks, which a rewritten forward would not call.")
-    try:
-        return fx.GraphModule(replica, fx.Tracer().trace(replica))
-    except Exception as error:
-        raise ModelError(
-            f"The forward of {type(replica).__name__} depends on its inputs' values, so it cannot be rewritten.",
-            got=first_line(error),
-        ) from error
 
 
 def norm_after(modules: fx.GraphModule, node: fx.Node) -> tuple[nn.Conv1d | nn.Conv2d, _BatchNorm, fx.Node] | None:

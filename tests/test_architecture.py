@@ -34,6 +34,7 @@ LAYERS = (
         "regularizers",
         "replica",
         "scores",
+        "tracing",
     ),
     ("training", "surface", "curvature", "sharpness", "robustness"),
     ("study", "translation", "recipes"),
