@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -77,6 +77,12 @@ class FixedData:
     def select(self, index: Tensor | slice) -> tuple[Any, Tensor]:
         """Return some examples, inputs (B, ...) and targets (B, ...): copies for an index (B,), views for a slice."""
         return map_inputs(lambda part: part[index], self.inputs), self.targets[index]
+
+    def few(self, examples: int) -> FixedData:
+        """Return copies of a few examples, evenly from first to last."""
+        chosen = torch.linspace(0, self.examples - 1, min(examples, self.examples)).round().long()
+        inputs, targets = self.select(chosen.to(self.targets.device))
+        return replace(self, inputs=inputs, targets=targets, source_checksum=None)
 
     def checksum(self) -> str:
         """Return a SHA-256 of the data."""

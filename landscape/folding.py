@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.errors import ModelError, first_line
+from landscape.errors import ModelError
+from landscape.leaking import LARGE, LEAK, SMALL, leaking
 from landscape.pooling import halved, halves, is_halving_call
+from landscape.tracing import traced
 
 _CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
 _PATCH = 32  # weights of a filter
@@ -27,8 +29,13 @@ class FoldedConvolution(nn.Module):
     Args:
         convolution: Read at every :meth:`refresh`; its weights are not changed.
         norm: The batch normalization behind it, or None.
-        fused: Whether one call of oneDNN does it all; else convolution, addition and rectifier are three.
+        fused: Whether one call of oneDNN does as much of it as it can; else convolution, addition and rectifier are
+            three.
         patched: Whether it gets :func:`patches_of` its input, so that it is one matrix product.
+
+    Attributes:
+        rectified: Whether there is a rectifier.
+        leaky: Whether it may be leaky, with a slope of 1e-30. oneDNN's other rectifier makes 0 of NaN.
     """
 
     def __init__(
@@ -36,7 +43,7 @@ class FoldedConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self._parts = (convolution, norm)  # in a tuple: modules of somebody else
-        self.fused, self.patched, self.rectified = fused, patched, False
+        self.fused, self.patched, self.rectified, self.leaky = fused, patched, False, False
         self.weight = convolution.weight.detach()  # the same memory: it follows
         self.bias = None if convolution.bias is None else convolution.bias.detach()
         if norm is not None or fused:
@@ -66,24 +73,28 @@ class FoldedConvolution(nn.Module):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Apply it to (B, C, ...), or to patches (B, H, W, K)."""
         conv, _ = self._parts
-        if self.patched:
-            rows, after = x.view(-1, x.shape[-1]), "relu" if self.rectified else "none"
-            out = torch.ops.mkldnn._linear_pointwise.default(rows, self.weight.flatten(1), self.bias, after, [], "")
-            return out.view(*x.shape[:-1], -1).permute(0, 3, 1, 2)
+        within = self.fused and self.leaky and other is None  # the call rectifies too
+        after = ("leaky_relu", [LEAK], "") if within else ("none", [], "")
         geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        relu = "relu" if self.rectified else "none"
-        if self.fused:
+        if self.patched:
+            rows = x.view(-1, x.shape[-1])
+            out = torch.ops.mkldnn._linear_pointwise.default(rows, self.weight.flatten(1), self.bias, *after)
+            out = out.view(*x.shape[:-1], -1).permute(0, 3, 1, 2)
+        elif self.fused:
             call = torch.ops.mkldnn._convolution_pointwise
             if other is None:
-                return call.default(x, self.weight, self.bias, *geometry, relu, [], "")
-            after = relu if self.rectified else None
-            return call.binary(x, other, self.weight, self.bias, *geometry, "add", 1.0, after, [], None)
-        out = _CONVOLUTIONS[type(conv)](
-            x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups
-        )
+                out = call.default(x, self.weight, self.bias, *geometry, *after)
+            else:
+                out, other = call.binary(x, other, self.weight, self.bias, *geometry, "add", 1.0, None, [], None), None
+        else:
+            out = _CONVOLUTIONS[type(conv)](
+                x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+            )
         if other is not None:
-            out = out.add_(other)
-        return out.relu_() if self.rectified else out
+            out = out + other if other.shape != out.shape else out.add_(other)
+        if within or not self.rectified:
+            return out
+        return F.leaky_relu_(out, LEAK) if self.leaky else out.relu_()
 
 
 class FoldedModel:
@@ -91,7 +102,7 @@ class FoldedModel:
 
     Every convolution that is followed by a batch normalization in evaluation mode takes it into its weights, and what
     follows (an addition, a rectifier) is done while the result is in the cache. Outputs are those of the model up to
-    rounding, about 1e-6 of their size in float32.
+    rounding, about 1e-6 of their size in float32, unless they are doubtful.
 
     Args:
         replica: The model, in evaluation mode, nobody else's: it is read, and its modules are called.
@@ -99,6 +110,12 @@ class FoldedModel:
         patches: With fused ones: whether a first convolution of few channels may be a matrix product with patches of
             the images, which :meth:`prepare` cuts out. Convolutions of one channel run at a tenth of the speed of
             others, and images that do not change need be cut once only.
+
+    Attributes:
+        folds: How many normalizations are within a convolution.
+        replica: The model.
+        doubtful: Whether outputs since the last :meth:`refresh` were so large, so small or not finite that the model
+            itself is to be asked.
 
     Raises:
         ModelError: Its forward cannot be traced, or holds nothing to fold.
@@ -115,6 +132,7 @@ class FoldedModel:
         self.fused, self._patches, self._cut = fused, patches, None
         self._module = traced(replica)
         graph = self._module.graph
+        self.replica, self.doubtful = replica, False
         self._folded: list[FoldedConvolution] = []
         self.folds = 0
         for node in list(graph.nodes):
@@ -131,6 +149,7 @@ class FoldedModel:
             raise ModelError(f"{type(replica).__name__} has no convolution to fold anything into.")
         graph.eliminate_dead_code()
         graph.lint()
+        self._leaks = fused and self._let_leak()
         self._module.recompile()
 
     def _fold(self, node: fx.Node) -> None:
@@ -165,8 +184,19 @@ class FoldedModel:
         self._folded.append(new)
         self.folds += norm is not None
 
+    def _let_leak(self) -> bool:
+        """Let rectifiers leak where it can do no harm; return whether any does."""
+        calls = [node for node in self._module.graph.nodes if node.op == "call_module"]
+        called = {node: self._module.get_submodule(str(node.target)) for node in calls}
+        folded = {node: its for node, its in called.items() if isinstance(its, FoldedConvolution)}
+        found = leaking(self._module, {node: its.rectified for node, its in folded.items()})
+        for node in found:
+            folded[node].leaky = True
+        return bool(found)
+
     def refresh(self) -> None:
         """Take in the replica's present weights and running statistics."""
+        self.doubtful = False
         for convolution in self._folded:
             convolution.refresh()
 
@@ -178,7 +208,11 @@ class FoldedModel:
 
     def __call__(self, inputs: Tensor) -> Any:
         """Return the model's outputs for inputs as :meth:`prepare` gives them."""
-        return self._module.forward(inputs)  # without the report that calling it would print where it fails
+        outputs = self._module.forward(inputs)  # without the report that calling it would print where it fails
+        if self.fused and not self.doubtful and isinstance(outputs, Tensor) and outputs.is_floating_point():
+            least, most = map(float, torch.aminmax(outputs.abs()))
+            self.doubtful = not (most < LARGE and (least > SMALL or not self._leaks))
+        return outputs
 
 
 def patches_of(images: Tensor, convolution: nn.Conv1d | nn.Conv2d) -> Tensor:
@@ -199,26 +233,6 @@ def patches_of(images: Tensor, convolution: nn.Conv1d | nn.Conv2d) -> Tensor:
     ]
     cut = F.unfold(images, size, dilation, padding, stride)  # (B, K, H' W')
     return cut.transpose(1, 2).contiguous().view(len(images), *shape, -1)
-
-
-def traced(replica: nn.Module) -> fx.GraphModule:
-    """Write a model's forward down as a graph of calls.
-
-    Args:
-        replica: The model; its modules are those that the graph calls.
-
-    Raises:
-        ModelError: It cannot be written down, or has hooks.
-    """
-    if replica._forward_hooks or replica._forward_pre_hooks:
-        raise ModelError(f"{type(replica).__name__} has forward hooks, which a rewritten forward would not call.")
-    try:
-        return fx.GraphModule(replica, fx.Tracer().trace(replica))
-    except Exception as error:
-        raise ModelError(
-            f"The forward of {type(replica).__name__} depends on its inputs' values, so it cannot be rewritten.",
-            got=first_line(error),
-        ) from error
 
 
 def norm_after(modules: fx.GraphModule, node: fx.Node) -> tuple[nn.Conv1d | nn.Conv2d, _BatchNorm, fx.Node] | None:

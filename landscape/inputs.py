@@ -68,9 +68,9 @@ def adapt(replica: nn.Module, inputs: Inputs, *, logits: bool) -> None:
         logits: Whether its outputs hold the tensor that counts, as ``outputs.logits``.
     """
     if not isinstance(inputs, Tensor):
-        replica.register_forward_pre_hook(_unpack, with_kwargs=True)
+        replica.register_forward_pre_hook(unpack, with_kwargs=True)
     if logits:
-        replica.register_forward_hook(_logits)
+        replica.register_forward_hook(logits_of)
 
 
 def holds_logits(replica: nn.Module, inputs: Inputs, loss_fn: Any) -> bool:
@@ -85,7 +85,8 @@ def holds_logits(replica: nn.Module, inputs: Inputs, loss_fn: Any) -> bool:
     return module.startswith("torch.") and isinstance(getattr(replica(inputs), "logits", None), Tensor)
 
 
-def _unpack(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def unpack(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Do before a forward, as a hook: call it with the parts of what it was given."""
     if len(args) == 1 and isinstance(args[0], dict):
         return (), {**args[0], **kwargs}
     if len(args) == 1 and isinstance(args[0], tuple):
@@ -93,5 +94,6 @@ def _unpack(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return args, kwargs
 
 
-def _logits(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> Any:
+def logits_of(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> Any:
+    """Do after a forward, as a hook: take ``outputs.logits``."""
     return outputs if isinstance(outputs, Tensor) else outputs.logits

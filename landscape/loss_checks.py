@@ -24,15 +24,17 @@ class ReductionWarning(UserWarning):
 
 
 def sum_over_batch(loss: Tensor, targets: Tensor, *, what: str = "loss") -> Tensor:
-    """Return the sum of a batch's losses: of a 0-d mean times B, or of one loss per example (B,).
+    """Return the sum of a batch's losses, 0-d float64: of a 0-d mean times B, or of one loss per example (B,).
+
+    In float16 a sum of some thousand losses would be infinite.
 
     Raises:
         ConfigError: The loss has another shape.
     """
     if loss.ndim == 0:
-        return loss * len(targets)
+        return loss.double() * len(targets)
     if loss.shape == targets.shape[:1]:
-        return loss.sum()
+        return loss.double().sum()
     raise ConfigError(
         f"The {what} has a shape that says nothing of examples.",
         expected=f"a 0-d tensor, the mean over the batch, or one loss per example, shape ({len(targets)},)",

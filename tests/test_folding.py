@@ -110,7 +110,7 @@ class Branching(nn.Module):
 
 
 def test_a_forward_that_looks_at_values_is_refused():
-    with pytest.raises(ModelError, match="depends on its inputs"):
+    with pytest.raises(ModelError, match="asks for a value"):
         FoldedModel(Branching().eval(), fused=False)
 
 
@@ -160,6 +160,41 @@ def test_inputs_that_something_else_uses_too_stay_images():
     model, x = Beside().eval().requires_grad_(False), torch.randn(2, 1, 6, 6)
     folded = FoldedModel(copy.deepcopy(model), fused=True, patches=True)
     torch.testing.assert_close(folded(folded.prepare(x)), model(x))
+
+
+class Placed(nn.Module):
+    """Something of its own added to the first convolution: of its shape, or of another, or a number."""
+
+    def __init__(self, shape: tuple[int, ...], *, rectified: bool, last: bool) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+        self.place = nn.Parameter(torch.randn(shape))
+        self.rectified, self.last = rectified, last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        x = self.place + x if self.last else x + self.place
+        return self.head(torch.relu(x) if self.rectified else x)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6, 6), (1, 4, 6, 6), (5, 4, 6, 1), (4, 1, 1), (6,), ()])
+@pytest.mark.parametrize(("rectified", "last"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("fast", "patches"), [(True, True), (True, False), (False, False)])
+def test_what_is_added_to_the_first_convolution_is_added(shape, rectified, last, fast, patches):
+    """1e-5 of the largest output: float32 sums in another order."""
+    if fast:
+        fused()
+    with seeded(0, "tests", "placed"):
+        model, x = unlike_the_first(Placed(shape, rectified=rectified, last=last)), torch.randn(5, 3, 6, 6)
+    expected = model(x)
+    folded = FoldedModel(copy.deepcopy(model), fused=fast, patches=patches)
+    if fast and not patches and len(shape) < 4:
+        with pytest.raises(RuntimeError, match="same dimensions"):  # so the engine does without oneDNN
+            folded(folded.prepare(x))
+        return
+    found = folded(folded.prepare(x))
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_patches_times_filters_are_the_convolution():

@@ -134,7 +134,7 @@ def test_a_surface_is_that_of_the_displaced_model(model, batch) -> None:
         warnings.simplefilter("always")
         auto = evaluate_surface(objective, plane, points=13, progress=False)
     assert not told and auto.provenance["engine"] == "plain"
-    assert "hooks" in auto.provenance["engine_refused"]["folded"]
+    assert "several tensors" in auto.provenance["engine_refused"]["folded"]
     assert "performance drop" in auto.provenance["engine_refused"]["stacked"]
 
 

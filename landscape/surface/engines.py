@@ -77,7 +77,19 @@ class StackedEngine:
                 right += hits
                 labels += self._labels
         accuracy = right / labels if labels else torch.full_like(right, float("nan"))
-        return (loss / self.objective.examples)[: len(points)], accuracy[: len(points)]
+        loss /= self.objective.examples
+        for k, point in enumerate(points):
+            if not self._moves.finite(point):  # other kernels make NaN of infinity where these make 0, or the reverse
+                loss[k], accuracy[k] = self._alone(self._points[k])
+        return loss[: len(points)], accuracy[: len(points)]
+
+    def _alone(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate one point as the plain engine does."""
+        named = self.objective.layout.named(weights)
+        with torch.no_grad():
+            return self.objective.means(
+                lambda inputs: functional_call(self._replica, named, (inputs,)), self.objective.batches()
+            )
 
     def _one(self, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         named = self.objective.layout.named(weights)

@@ -266,9 +266,15 @@ class _Task:
         wanted = begun if begun is not None and self.engine == "auto" else self.engine
         vectors = [direction.vector for direction in self.directions]
         away = self.coordinates[np.abs(self.coordinates).sum(1).argsort()[::-1]].tolist()
-        probe = [away[0], away[len(away) // 2]]
+        probe, star = [away[0], away[len(away) // 2]], self.coordinates[grid.star(self.shape)].tolist()
         choice = choose_engine(
-            self.objective, vectors, wanted=wanted, probe=probe, points=len(self.order), checked=wanted == begun
+            self.objective,
+            vectors,
+            wanted=wanted,
+            probe=probe,
+            points=len(self.order),
+            star=star,
+            checked=wanted == begun,
         )
         self.provenance |= choice.record()
         return choice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -190,3 +191,26 @@ def evaluation_order(shape: tuple[int, ...], order: str) -> np.ndarray:
         return indices
     level = np.max(np.meshgrid(*(levels(count) for count in shape), indexing="ij"), axis=0).reshape(-1)
     return indices[np.argsort(level, kind="stable")]
+
+
+def star(shape: tuple[int, ...]) -> np.ndarray:
+    """Choose points of a grid on rays from its middle: next to it, half-way and at the edge, on all sides.
+
+    Args:
+        shape: (A,) or (A, B).
+
+    Returns:
+        Flat indices into the grid, each once: the middle too, at most 7 for a line, and at most 25 for a plane.
+
+    Example:
+        >>> star((9,)).tolist()
+        [0, 2, 3, 4, 5, 6, 8]
+    """
+    middle = np.array([count // 2 for count in shape])
+    found = set()
+    for share in (0.0, 0.5, 1.0):
+        steps = np.maximum(1, np.round(share * middle)).astype(int)
+        for sides in itertools.product((-1, 0, 1), repeat=len(shape)):
+            place = np.clip(middle + np.array(sides) * steps, 0, np.array(shape) - 1)
+            found.add(int(np.ravel_multi_index(place.tolist(), shape)))
+    return np.array(sorted(found))

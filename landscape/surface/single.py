@@ -26,6 +26,13 @@ class Moves:
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], center: Tensor | None) -> None:
         self.center = objective.weights() if center is None else objective.check_vector(center)
         self.vectors = [objective.check_vector(vector) for vector in vectors]
+        sizes = torch.stack([part.abs().amax() for part in (self.center, *self.vectors)]).double()
+        self._sizes, self._most = sizes.tolist(), torch.finfo(objective.dtype).max
+
+    def finite(self, coordinates: Sequence[float]) -> bool:
+        """Whether all weights of a point are finite, without a look at them: they may be so where this is False."""
+        terms = zip(self._sizes, (1.0, *coordinates), strict=True)
+        return sum(size * abs(c) for size, c in terms if c != 0.0) < self._most
 
     def to(self, point: Tensor, coordinates: Sequence[float]) -> None:
         """Write the weights of a point, (P,)."""
@@ -109,6 +116,7 @@ class FoldedEngine(SingleEngine):
     """
 
     name, examples = "folded", 64
+    _finite = True
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         if objective.writes_inputs:
@@ -136,7 +144,7 @@ class FoldedEngine(SingleEngine):
         try:
             with torch.no_grad():
                 self._model(self._model.prepare(one))
-        except RuntimeError:
+        except Exception:  # whatever oneDNN says of shapes and kinds
             return False
         return True
 
@@ -151,11 +159,16 @@ class FoldedEngine(SingleEngine):
     def move(self, coordinates: Sequence[float]) -> None:
         """Go to a point."""
         self._moves.to(self._flat, coordinates)
+        self._finite = self._moves.finite(coordinates)
 
     def value(self) -> tuple[Tensor, Tensor]:
         """Return mean loss and accuracy there, 0-d float64 tensors on the device."""
-        self._model.refresh()
-        return self.objective.means(self._model, self._batches)
+        if self._finite or not self._fused:
+            self._model.refresh()
+            found = self.objective.means(self._model, self._batches)
+            if not self._model.doubtful:
+                return found
+        return self.objective.means(self._model.replica, self.objective.batches())
 
 
 class LargeFoldedEngine(FoldedEngine):

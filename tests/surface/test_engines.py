@@ -146,6 +146,65 @@ def test_an_engine_that_is_wrong_is_refused(monkeypatch, wrong):
     assert "no convolution" in found["engine_refused"]["folded"]
 
 
+REGIONS = {
+    "next to the middle": lambda a, b: 0 < max(abs(a), abs(b)) < 0.15,
+    "a ring half-way": lambda a, b: 0.3 < max(abs(a), abs(b)) < 0.4,
+    **{f"{x}, {y}": lambda a, b, x=x, y=y: x * a > 0.2 and y * b > 0.2 for x in (-1, 1) for y in (-1, 1)},
+    **{f"{x} on an axis": lambda a, b, x=x: x * a > 0.2 and abs(b) < 0.1 for x in (-1, 1)},
+}
+
+
+@pytest.mark.parametrize("where", REGIONS)
+@pytest.mark.parametrize("asked", ["auto", "stacked"])
+def test_an_engine_that_is_wrong_somewhere_is_refused(monkeypatch, where, asked):
+    """As one that made a constant of what should depend on the weights is, where it had seen another side of them."""
+    real = ENGINES["stacked"].evaluate
+
+    def evaluate(self, points):
+        loss, accuracy = real(self, points)
+        wrong = torch.tensor([REGIONS[where](*point) for point in points])
+        return loss * torch.where(wrong, 1.01, 1.0), accuracy
+
+    monkeypatch.setattr(ENGINES["stacked"], "evaluate", evaluate)
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(engine_choice.time, "perf_counter", lambda: float(next(ticks)))  # 64 points a second: fastest
+    monkeypatch.setattr(engine_choice, "_QUICK", 10.0)
+    if asked == "auto":
+        found = surface(make("mlp"), points=13).provenance
+        assert found["engine"] == "plain" and found["engine_refused"]["stacked"] == "its losses differ"
+    else:
+        with pytest.raises(ModelError, match="other losses"):
+            surface(make("mlp"), points=13, engine=asked)
+
+
+class Turned(nn.Module):
+    """Another function on each side of a plane through its weights, which the forward looks at by a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+        return self.head(-x if float(dict(self.named_parameters())["conv.weight"].sum()) > 0 else x)
+
+
+@pytest.mark.parametrize("asked", ["auto", "folded", "folded_large"])
+def test_a_forward_that_depends_on_the_weights_by_a_condition(asked):
+    with seeded(0, "tests", "turned"):
+        model = Turned().eval()
+    objective = Objective(model, (torch.randn(40, 2, 8, 8, generator=generator(0, "turned")), torch.arange(40) % 3))
+    with torch.no_grad():
+        model.conv.weight.sub_(model.conv.weight.mean() + 1e-4)
+    if asked == "auto":
+        found, plain = surface(objective, points=13), surface(objective, points=13, engine="plain")
+        assert np.allclose(found.loss, plain.loss, rtol=1e-5)
+        assert "reads the weights" in found.provenance["engine_refused"]["folded"]
+    else:
+        with pytest.raises(ModelError, match="reads the weights"):
+            surface(objective, engine=asked)
+
+
 def test_few_points_are_not_worth_measuring(monkeypatch):
     monkeypatch.setattr(engine_choice, "_measured", None)
     assert surface(make("conv"), points=4).provenance["engine"] == "plain"
