@@ -16,6 +16,7 @@ from landscape.cli_options import Words
 from landscape.config import require
 
 if TYPE_CHECKING:
+    from landscape.curvature.hessian import Hessian
     from landscape.curvature.results import Eigenpairs
     from landscape.objective import Objective
     from landscape.surface.path_results import Trajectory
@@ -166,49 +167,119 @@ class CurvatureCommand:
         provenance = objective.provenance()
         folder = run.path / "curvature" / short_hash({**settings, **provenance})
         hessian = Hessian(objective, memory_limit=None if self.memory_limit is None else self.memory_limit * 2**20)
-        pairs = hessian.top(self.top, seed=self.seed)
-        _print_pairs(pairs)  # figures before they are saved: a full disk must not take them along
-        estimate = {"probes": self.probes, "method": self.method, "rel_error": self.rel_error, "seed": self.seed}
-        trace = hessian.trace(**estimate, progress=not self.quiet)
-        how = "" if self.method == "hutchinson" else f", {self.method}"
-        print(f"trace          {trace} {UNIT} (± one standard error, {trace.matvecs} probes{how})")
-        layers, figures = self._layers(hessian, estimate) if self.layers else ({}, [])
-        pairs.save(folder / "eigenpairs.npz")
-        trace.save(folder / "trace.npz")
-        if layers:
-            write_json(folder / "layers.json", layers)
-        write_json(folder / "provenance.json", {"settings": settings, **provenance})
-        figures = self._density(hessian, folder, described(run, objective, self.split, self.limit)) + figures
+        found: dict[str, Any] = {}
+        complete = True
+        try:
+            self._ask(hessian, found)  # figures before they are saved: a full disk must not take them along
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            complete = False
+        if not complete and _is_complete(folder):
+            print(f"interrupted    nothing is saved: {folder} holds the same, complete")
+            return 130
+        self._save(found, folder)
+        write_json(folder / "provenance.json", {"settings": settings, "complete": complete, **provenance})
+        figures = _figures(found, objective, described(run, objective, self.split, self.limit))
         if figures:
-            page = folder / ("density.html" if self.density_probes else "layers.html")
+            page = folder / ("density.html" if "density" in found else "layers.html")
             print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
-        print(f"saved          {folder}")
-        return 0
+        print(f"saved          {folder}" + ("" if complete else ", what there was: it was interrupted"))
+        return 0 if complete else 130
 
-    def _layers(self, hessian: Any, estimate: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Ask each layer's block, print a line for each, and return what to save and what to show."""
-        from landscape import plotting
+    def _ask(self, hessian: Hessian, found: dict[str, Any]) -> None:
+        """Compute and print one after the other, until Ctrl-C; what it cuts short is in ``found`` too, as a part."""
+        pairs = found["eigenpairs"] = hessian.top(self.top, seed=self.seed)
+        _print_pairs(pairs)
+        _stop_after_a_part(pairs)
+        shown = not self.quiet
+        estimate = {"probes": self.probes, "method": self.method, "rel_error": self.rel_error, "seed": self.seed}
+        trace = found["trace"] = hessian.trace(**estimate, progress=shown)
+        how = "" if self.method == "hutchinson" else f", {self.method}"
+        part = "" if trace.complete else ", interrupted"
+        print(f"trace          {trace} {UNIT} (± one standard error, {trace.matvecs} probes{how}{part})")
+        _stop_after_a_part(trace)
+        if self.layers:
+            found["layers"] = layers = self._layers(hessian, estimate)
+            _print_layers(layers)
+            _stop_after_a_part(*(answer for answers in layers.values() for answer in answers.values()))
+            if {len(answers) for answers in layers.values()} != {len(hessian.objective.layout.layers)}:
+                raise KeyboardInterrupt
+        if self.density_probes:
+            asked = {"probes": self.density_probes, "steps": self.steps, "seed": self.seed}
+            found["density"] = hessian.density(**asked, progress=shown)
+            _stop_after_a_part(found["density"])
 
-        found = {}
+    def _layers(self, hessian: Hessian, estimate: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Ask each layer's block; of those from Ctrl-C on there is nothing."""
         tops = hessian.layerwise("top", k=1, seed=self.seed, progress=not self.quiet)
-        traces = hessian.layerwise("trace", **estimate, progress=not self.quiet)
-        width = max(map(len, tops))
-        for name, pairs in tops.items():
-            value, residual, trace = float(pairs.values[0]), float(pairs.residuals[0]), traces[name]
-            print(f"layer {name:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}), trace {trace} {UNIT}")
-            found[name] = {"eigenvalue": value, "residual": residual, "converged": bool(pairs.converged[0])}
+        if len(tops) < len(hessian.objective.layout.layers) or not all(pairs.complete for pairs in tops.values()):
+            return {"top": tops, "trace": {}}
+        return {"top": tops, "trace": hessian.layerwise("trace", **estimate, progress=not self.quiet)}
+
+    def _save(self, found: dict[str, Any], folder: Path) -> None:
+        from landscape.storage import write_json
+
+        for name in ("eigenpairs", "trace", "density"):
+            if name in found:
+                found[name].save(folder / f"{name}.npz")
+        if "layers" in found:
+            write_json(folder / "layers.json", _layer_numbers(found["layers"]))
+        if "density" in found:
+            print(f"density        {folder / 'density.npz'}")
+
+
+def _stop_after_a_part(*results: Any) -> None:
+    if not all(result.complete for result in results):
+        raise KeyboardInterrupt
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a folder holds results that were not interrupted."""
+    from landscape.storage import read_json
+
+    path = folder / "provenance.json"
+    return path.exists() and read_json(path).get("complete", True)
+
+
+def _figures(found: dict[str, Any], objective: Objective, described: str) -> list[Any]:
+    """Draw what was found: the density, and the layers as far as all were asked."""
+    from landscape import plotting
+
+    figures: list[Any] = []
+    if "density" in found:
+        part = "" if found["density"].complete else " (interrupted)"
+        figures.append(plotting.density(found["density"], title=f"Hessian spectrum of {described}{part}"))
+    tops, traces = (found.get("layers", {}).get(name, {}) for name in ("top", "trace"))
+    if tops:
+        panels = {"top": tops} | ({"trace": traces} if list(traces) == list(tops) else {})
+        figures.append(plotting.layers(panels, sizes=objective.layout if list(tops) == list(traces) else None))
+    return figures
+
+
+def _layer_numbers(layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What is saved of each layer."""
+    found = {}
+    for name, pairs in layers["top"].items():
+        trace = layers["trace"].get(name)
+        found[name] = {
+            "eigenvalue": float(pairs.values[0]),
+            "residual": float(pairs.residuals[0]),
+            "converged": bool(pairs.converged[0]),
+            "complete": pairs.complete and trace is not None and trace.complete,
+        }
+        if trace is not None:
             found[name] |= {"trace": trace.value, "trace_stderr": trace.stderr, "trace_matvecs": trace.matvecs}
-        return found, [plotting.layers({"top": tops, "trace": traces}, sizes=hessian.objective.layout)]
+    return found
 
-    def _density(self, hessian: Any, folder: Path, described: str) -> list[Any]:
-        from landscape import plotting
 
-        if not self.density_probes:
-            return []
-        density = hessian.density(probes=self.density_probes, steps=self.steps, seed=self.seed, progress=not self.quiet)
-        density.save(folder / "density.npz")
-        print(f"density        {folder / 'density.npz'}")
-        return [plotting.density(density, title=f"Hessian spectrum of {described}")]
+def _print_layers(layers: dict[str, dict[str, Any]]) -> None:
+    width = max(map(len, layers["top"]))
+    for name, pairs in layers["top"].items():
+        value, residual, trace = float(pairs.values[0]), float(pairs.residuals[0]), layers["trace"].get(name)
+        known = "" if trace is None else f", trace {trace} {UNIT}"
+        part = "" if pairs.complete and trace is not None and trace.complete else ", interrupted"
+        print(f"layer {name:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}){known}{part}")
 
 
 def _print_pairs(pairs: Eigenpairs) -> None:

@@ -49,7 +49,7 @@ class SharpnessCommand:
         from landscape.errors import unknown_name
         from landscape.plotting import sharpness
         from landscape.sharpness import MEASURES
-        from landscape.storage import write_json
+        from landscape.storage import read_json, write_json
 
         for name in self.measure:
             if name not in MEASURES:
@@ -58,7 +58,14 @@ class SharpnessCommand:
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:
             objective = _balanced(objective)
-        found = self._measured(objective, start)
+        found: dict[str, Estimate] = {}
+        complete = True
+        try:
+            self._measure(objective, start, found)
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            complete = False
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None, "html": None}
         provenance = objective.provenance()
         path = self.json or run.path / "sharpness" / f"{short_hash({**settings, **provenance})}.json"
@@ -66,20 +73,22 @@ class SharpnessCommand:
             name: {**dataclasses.asdict(value), "unit": MEASURES[name].unit, "definition": MEASURES[name].definition}
             for name, value in found.items()
         }
-        write_json(path, {"measures": values, "settings": settings, **provenance})
+        if not complete and path.exists() and read_json(path).get("complete", True):
+            print(f"interrupted    nothing is saved: {path} holds the same, complete")
+            return 130
+        write_json(path, {"measures": values, "settings": settings, "complete": complete, **provenance})
         if found:
             title = f"Sharpness of {described(run, objective, self.split, self.limit)}"
             page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
             print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
-        print(f"saved          {path}")
-        return 0
+        print(f"saved          {path}" + ("" if complete else ", what there was: it was interrupted"))
+        return 0 if complete else 130
 
-    def _measured(self, objective: Objective, start: Tensor | None) -> dict[str, Estimate]:
-        """Measure one after the other, printing each; what was not asked for by name may not apply."""
+    def _measure(self, objective: Objective, start: Tensor | None, found: dict[str, Estimate]) -> None:
+        """Measure one after the other into ``found``, printing each; what was not asked for by name may not apply."""
         from landscape.errors import ConfigError
         from landscape.sharpness import MEASURES, measure
 
-        found: dict[str, Any] = {}
         width = max(map(len, self.measure or MEASURES))
         for name in self.measure or MEASURES:
             try:
@@ -98,7 +107,6 @@ class SharpnessCommand:
                 continue
             found[name] = estimate
             print(f"{name:<{width}}  {estimate} {MEASURES[name].unit}")
-        return found
 
 
 def _initial_weights(run: Run, *, balanced: bool) -> Tensor | None:

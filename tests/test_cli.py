@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from PIL import Image
 import landscape
 from landscape.__main__ import main as start
 from landscape.cli import _plain_warnings, main
-from landscape.curvature import Eigenpairs, Estimate, SpectralDensity
+from landscape.curvature import Eigenpairs, Estimate, Hessian, InterruptedWarning, SpectralDensity
 from landscape.errors import StorageError
 from landscape.training import Run, RunConfig
 
@@ -325,6 +326,55 @@ def test_curvature_prints_before_it_saves(capsys, trained, monkeypatch):
     code, out, err = call(capsys, *words)
     assert code == 2 and "The disk is full" in err
     assert "eigenvalue 1" in out and "trace" in out and "saved" not in out
+
+
+@pytest.mark.parametrize(
+    ("product", "whole", "part"),
+    [
+        (4, [], "eigenpairs"),
+        (30, ["eigenpairs"], "trace"),
+        (72, ["eigenpairs", "trace"], "layers"),
+        (180, ["eigenpairs", "trace", "layers"], "density"),
+    ],
+)
+def test_an_interrupted_curvature_saves_what_there_was(capsys, trained, tmp_path, monkeypatch, product, whole, part):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("curvature"))
+    real, left = Hessian.__matmul__, product
+
+    def stopping(self, vector):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return real(self, vector)
+
+    monkeypatch.setattr(Hessian, "__matmul__", stopping)
+    words = ["--top", "1", "--probes", "40", "--density-probes", "4", "--steps", "10", "--layers", "--limit", "20"]
+    with pytest.warns(InterruptedWarning):
+        code, out, _ = call(capsys, "curvature", str(folder), *words, "--quiet")
+    assert code == 130 and "it was interrupted" in out and left == 0  # no product came after Ctrl-C
+    (saved,) = (folder / "curvature").iterdir()
+    kinds = {"eigenpairs": Eigenpairs, "trace": Estimate, "density": SpectralDensity}
+    names = {path.stem for path in saved.iterdir()} - {"provenance"}
+    assert names == {*whole, part}
+    for name in names:
+        if name == "layers":
+            layers = json.loads((saved / "layers.json").read_text())
+            assert all(layer["complete"] for layer in layers.values()) == (name in whole)
+        else:
+            assert kinds[name].load(saved / f"{name}.npz").complete == (name in whole)
+    assert json.loads((saved / "provenance.json").read_text())["complete"] is False
+    left = 10_000
+    code, out, err = call(capsys, "curvature", str(folder), *words, "--quiet")
+    assert code == 0, err
+    assert json.loads((saved / "provenance.json").read_text())["complete"] is True
+    before = {path: path.read_bytes() for path in saved.iterdir()}
+    left = product
+    with pytest.warns(InterruptedWarning):
+        code, out, _ = call(capsys, "curvature", str(folder), *words, "--quiet")
+    assert code == 130 and "holds the same, complete" in out
+    assert {path: path.read_bytes() for path in saved.iterdir()} == before
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -76,3 +77,27 @@ def test_the_picture_lies_beside_the_values_or_where_it_is_wanted(capsys, traine
     code, out, err = call(capsys, *words, "--json", str(tmp_path / "odd.html"))  # is not written over
     assert code == 0, err
     assert json.loads((tmp_path / "odd.html").read_text()) and (tmp_path / "odd.html.html").exists()
+
+
+def test_an_interrupt_saves_the_measures_done(capsys, trained, tmp_path, monkeypatch):
+    path, entry = tmp_path / "here.json", MEASURES["sam_sharpness"]
+    words = [trained, "--measure", "lpf", "--measure", "sam_sharpness", "--limit", "20", "--json", str(path)]
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(MEASURES, "sam_sharpness", dataclasses.replace(entry, compute=stopped))
+    code, _, err = call(capsys, *words[:1], *words[3:])
+    assert code == 130 and "interrupted" in err and not path.exists()
+    code, out, _ = call(capsys, *words)
+    assert code == 130 and "it was interrupted" in out
+    part = json.loads(path.read_text())
+    assert list(part["measures"]) == ["lpf"] and part["complete"] is False
+    monkeypatch.setitem(MEASURES, "sam_sharpness", entry)
+    path.unlink()
+    assert call(capsys, *words)[0] == 0
+    whole = path.read_text()
+    assert json.loads(whole)["complete"] is True
+    monkeypatch.setitem(MEASURES, "sam_sharpness", dataclasses.replace(entry, compute=stopped))
+    code, out, _ = call(capsys, *words)
+    assert code == 130 and "nothing is saved" in out and path.read_text() == whole

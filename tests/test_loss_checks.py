@@ -221,7 +221,7 @@ def test_inference_mode_makes_no_difference(where: str) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("batch_size", [64, 4096])
 def test_a_sum_of_many_losses_does_not_overflow(dtype: torch.dtype, reduction: str, batch_size: int) -> None:
-    """A mean of 196 over 4096 examples, where float16 ends at 65504; 3e-2: what sums of 64 numbers of 8 bits are worth."""
+    """A mean of 196 over 4096 examples, where float16 ends at 65504; 3e-2: what sums of 64 numbers of 8 bits can do."""
     model = nn.Linear(1, 1, bias=False).to(dtype)
     model.weight.data.fill_(1.0)
     data = torch.full((4096, 1), 14.0), torch.zeros(4096, 1)

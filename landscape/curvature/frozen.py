@@ -176,10 +176,14 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
             options: What the question takes, as ``k=3`` or ``probes=50``; and ``progress``.
 
         Returns:
-            Layer to answer, in the model's order.
+            Layer to answer, in the model's order. After Ctrl-C, of the layers asked by then, the last perhaps in part.
 
         Raises:
             ConfigError: The question or an option is unknown.
+            KeyboardInterrupt: Ctrl-C came before there was an answer.
+
+        Warns:
+            InterruptedWarning: Ctrl-C came later.
 
         Example:
             The loss (a b)**2 has the second derivatives 2 b**2 and 2 a**2.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from landscape.curvature.unfinished import InterruptedWarning
 from landscape.errors import ConfigError, unknown_name
 from landscape.progress import progress_bar
 
@@ -24,6 +26,10 @@ def ask_each(
 
     Raises:
         ConfigError: The question is unknown, or a function with options.
+        KeyboardInterrupt: It came before there was an answer.
+
+    Warns:
+        InterruptedWarning: It came later.
     """
     if callable(question):
         if options:
@@ -37,10 +43,18 @@ def ask_each(
         options = {**options, "progress": False}
     else:
         options = {name: value for name, value in options.items() if name != "progress"}
-    answers = {}
-    with progress_bar(count, desc="layers", unit="layer", enabled=shown) as bar:
-        for name, block in blocks:
-            with block:
-                answers[name] = question(block) if callable(question) else getattr(block, question)(**options)
-            bar.update()
+    answers: dict[str, Any] = {}
+    try:
+        with progress_bar(count, desc="layers", unit="layer", enabled=shown) as bar:
+            for name, block in blocks:
+                with block:
+                    answers[name] = question(block) if callable(question) else getattr(block, question)(**options)
+                bar.update()
+                if not getattr(answers[name], "complete", True):
+                    break
+    except KeyboardInterrupt:
+        if not answers:
+            raise
+    if len(answers) < count:
+        warnings.warn(f"Interrupted after {len(answers)} of {count} layers.", InterruptedWarning, stacklevel=3)
     return answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.results import CurvatureMap
-from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning
+from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning, whole
 from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
@@ -126,8 +127,9 @@ class _Walk:
             return (np.nan, np.nan, np.nan)
         with hessian, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for end in self.known:
-                self.known[end] = hessian.top(1, which=end, tol=self.tol, seed=self.seed, start=self.known[end])
+            for end, start in self.known.items():
+                ask = partial(hessian.top, 1, which=end, tol=self.tol, seed=self.seed, start=start)
+                self.known[end] = whole(ask)
         lowest, highest = self.known["SA"], self.known["LA"]
         self.converged = bool(lowest.converged.all() and highest.converged.all())
         self.missed += not self.converged

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.results import Eigenpairs
+from landscape.curvature.unfinished import whole
 from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.surface.directions import Direction, weights_checksum
 from landscape.surface.planes import Plane
@@ -33,6 +36,7 @@ def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol:
         ConfigError: An option is out of range, there is one weight only, or ``which`` is given for eigenpairs.
         MismatchError: There is one eigenpair only.
         NonFiniteError: A product is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C came before the eigenvectors were found.
 
     Warns:
         ConvergenceWarning: The eigenvectors did not converge.
@@ -60,8 +64,8 @@ def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol:
     objective = hessian.objective
     known = seed, objective.layout.fingerprint, weights_checksum(objective.weights())
     if chosen != "BE":
-        return Plane(*_directions(hessian.top(2, which=chosen, tol=tol, seed=seed), 2, *known))
-    pairs = (hessian.top(1, which=end, tol=tol, seed=seed) for end in ("LA", "SA"))
+        return Plane(*_directions(whole(partial(hessian.top, 2, which=chosen, tol=tol, seed=seed)), 2, *known))
+    pairs = (whole(partial(hessian.top, 1, which=end, tol=tol, seed=seed)) for end in ("LA", "SA"))
     return Plane(*(direction for pair in pairs for direction in _directions(pair, 1, *known)))
 
 

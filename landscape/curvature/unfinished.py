@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 
 class ConvergenceWarning(UserWarning):
@@ -15,6 +16,39 @@ class ConvergenceWarning(UserWarning):
 
 class InterruptedWarning(UserWarning):
     """Ctrl-C ended the work early; what it returned is from the part that was done, and its ``complete`` is False."""
+
+
+class _Interruptible(Protocol):
+    @property
+    def complete(self) -> bool: ...
+
+
+T = TypeVar("T", bound=_Interruptible)
+
+
+def whole(ask: Callable[[], T]) -> T:
+    """Ask a curvature matrix something of which a part is no use; Ctrl-C then ends the work that it belongs to.
+
+    Args:
+        ask: What gives the answer.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C cut the answer short.
+
+    Example:
+        >>> from landscape.curvature import Estimate
+        >>> print(whole(lambda: Estimate(value=2.0, stderr=0.25, matvecs=10)))
+        2 ± 0.25
+    """
+    if threading.current_thread() is threading.main_thread():  # filters are the whole process's
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InterruptedWarning)
+            answer = ask()
+    else:
+        answer = ask()
+    if not answer.complete:
+        raise KeyboardInterrupt("Interrupted; what there was by then is no whole answer.")
+    return answer
 
 
 @contextmanager

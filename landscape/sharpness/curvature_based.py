@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from landscape.curvature import Estimate
+from landscape.curvature.unfinished import whole
 from landscape.sharpness.definitions import Measure, Parameter
-from landscape.sharpness.estimates import mean_estimate, whole
+from landscape.sharpness.estimates import mean_estimate
 from landscape.sharpness.ritz_values import published_dimension, published_lambda_max, published_trace
 from landscape.sharpness.sources import BISLA, BISLA_CODE, MACKAY
 from landscape.sharpness.workbench import Workbench
@@ -30,19 +31,19 @@ def frobenius(bench: Workbench, *, samples: int) -> Estimate:
 
 def lambda_max(bench: Workbench) -> Estimate:
     """Compute the measure "lambda_max"."""
-    pairs = whole(bench.hessian.top(1, seed=bench.seed))
+    pairs = whole(lambda: bench.hessian.top(1, seed=bench.seed))
     return Estimate(value=float(pairs.values[0]), stderr=float(pairs.residuals[0]), matvecs=pairs.matvecs)
 
 
 def trace(bench: Workbench, *, probes: int) -> Estimate:
     """Compute the measure "trace"."""
-    return whole(bench.hessian.trace(probes=probes, seed=bench.seed, progress=bench.progress))
+    return whole(lambda: bench.hessian.trace(probes=probes, seed=bench.seed, progress=bench.progress))
 
 
 def effective_dimension(bench: Workbench, *, probes: int, steps: int) -> Estimate:
     """Compute the measure "effective_dimension"."""
-    density = bench.hessian.density(probes=probes, steps=steps, seed=bench.seed, grid=2, progress=bench.progress)
-    found = whole(density)
+    options = {"seed": bench.seed, "grid": 2, "progress": bench.progress}
+    found = whole(lambda: bench.hessian.density(probes=probes, steps=steps, **options))
     counted = np.maximum(found.nodes, 0)
     dimensions = bench.objective.size * (found.weights * counted / (counted + 1)).sum(axis=1)
     return mean_estimate(dimensions, matvecs=found.nodes.size)

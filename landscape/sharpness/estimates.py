@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol, TypeVar
 
 import numpy as np
 
 from landscape.curvature import Estimate
-
-
-class _Interruptible(Protocol):
-    @property
-    def complete(self) -> bool: ...
-
-
-T = TypeVar("T", bound=_Interruptible)
 
 
 def mean_estimate(sample: np.ndarray, *, matvecs: int = 0) -> Estimate:
@@ -52,17 +43,3 @@ def exact(value: float, *, matvecs: int = 0) -> Estimate:
 def unknown() -> Estimate:
     """Return NaN: what a measure is where the loss at the weights, or its gradient, is not finite."""
     return exact(math.nan)
-
-
-def whole(result: T) -> T:
-    """Pass a result on that was not ended early.
-
-    Args:
-        result: What a curvature matrix gave.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C ended it: a measure is all there or not.
-    """
-    if not result.complete:
-        raise KeyboardInterrupt("A measure was interrupted.")
-    return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from landscape.curvature import Estimate
+from landscape.curvature.unfinished import whole
 from landscape.sharpness.definitions import Parameter, Published
-from landscape.sharpness.estimates import exact, whole
+from landscape.sharpness.estimates import exact
 from landscape.sharpness.workbench import Workbench
 
 RITZ = {
@@ -29,8 +30,8 @@ def averaged_ritz_values(bench: Workbench, draws: int, steps: int) -> tuple[np.n
     """
 
     def compute() -> tuple[np.ndarray, int]:
-        hessian = bench.hessian
-        found = whole(hessian.density(probes=draws, steps=steps, seed=bench.seed, grid=2, progress=bench.progress))
+        options = {"seed": bench.seed, "grid": 2, "progress": bench.progress}
+        found = whole(lambda: bench.hessian.density(probes=draws, steps=steps, **options))
         reached = found.weights > 0  # what is filled up has the weight 0
         return np.sort(np.where(reached, found.nodes, 0), axis=1).mean(axis=0), found.nodes.size
 

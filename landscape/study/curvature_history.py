@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian, InterruptedWarning
+from landscape.curvature.unfinished import whole
 from landscape.errors import NonFiniteError, StorageError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
@@ -120,5 +121,5 @@ def _row(step: int, objective: Objective, known: Eigenpairs | None, how: Any) ->
         return _Row(step, nothing, nothing, 0, np.ones(k, dtype=bool)), known
     with hessian, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        pairs = hessian.top(k, which=which, tol=tol, seed=seed, start=known)
+        pairs = whole(lambda: hessian.top(k, which=which, tol=tol, seed=seed, start=known))
     return _Row(step, pairs.values, pairs.residuals, pairs.matvecs, pairs.converged), pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
@@ -10,7 +11,8 @@ from typing import Any
 
 import torch
 
-from landscape.curvature import Eigenpairs, Estimate, Hessian, SpectralDensity
+from landscape.curvature import Eigenpairs, Estimate, Hessian, InterruptedWarning, SpectralDensity
+from landscape.curvature.unfinished import whole
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.sharpness import measure
@@ -125,6 +127,7 @@ def measure_minimum(
     Raises:
         StorageError: The run has no checkpoint.
         NonFiniteError: The loss at the minimum is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C; a minimum is measured as a whole, so that it can be compared.
     """
     objective = run.objective("train", limit=effort.examples)
     plane = random_plane(objective, seed=seed)
@@ -147,15 +150,15 @@ def measure_minimum(
 
 
 def _top(objective: Objective, seed: int) -> Eigenpairs:
-    return Hessian(objective).top(1, seed=seed)
+    return whole(lambda: Hessian(objective).top(1, seed=seed))
 
 
 def _trace(objective: Objective, probes: int, seed: int) -> Estimate:
-    return Hessian(objective).trace(probes=probes, seed=seed, progress=False)
+    return whole(lambda: Hessian(objective).trace(probes=probes, seed=seed, progress=False))
 
 
 def _density(objective: Objective, probes: int, steps: int, seed: int) -> SpectralDensity:
-    return Hessian(objective).density(probes=probes, steps=steps, seed=seed, progress=False)
+    return whole(lambda: Hessian(objective).density(probes=probes, steps=steps, seed=seed, progress=False))
 
 
 def _profile(objective: Objective, draws: int, seed: int) -> Profile:
@@ -163,7 +166,7 @@ def _profile(objective: Objective, draws: int, seed: int) -> Profile:
 
 
 def _lpf(objective: Objective, seed: int) -> Estimate:
-    return measure(objective, ["lpf"], seed=seed)["lpf"]
+    return measure(objective, ["lpf"], seed=seed, progress=False)["lpf"]
 
 
 def measure_minima(
@@ -189,7 +192,13 @@ def measure_minima(
         cached: As in :func:`measure_minimum`.
 
     Returns:
-        Label to measurements.
+        Label to measurements. After Ctrl-C, of the networks done by then.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came before the first network was done.
+
+    Warns:
+        InterruptedWarning: Ctrl-C came later.
     """
     if effort is None:
         first = next(iter(runs.values()))
@@ -197,9 +206,15 @@ def measure_minima(
         effort = choose_effort(first.objective("train", limit=min(256, examples)), examples=examples, seconds=seconds)
     if progress:
         print(f"Each network: {effort}.")
-    found = {}
-    with progress_bar(len(runs), desc="measure the minima", unit="network", enabled=progress) as bar:
-        for label, run in runs.items():
-            found[label] = measure_minimum(run, effort, extent=extent, seed=seed, cached=cached)
-            bar.update()
+    found: dict[str, Minimum] = {}
+    try:
+        with progress_bar(len(runs), desc="measure the minima", unit="network", enabled=progress) as bar:
+            for label, run in runs.items():
+                found[label] = measure_minimum(run, effort, extent=extent, seed=seed, cached=cached)
+                bar.update()
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        said = f"Interrupted after {len(found)} of {len(runs)} networks: the others are left out."
+        warnings.warn(said, InterruptedWarning, stacklevel=2)
     return found

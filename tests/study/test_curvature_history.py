@@ -50,3 +50,22 @@ def test_an_interrupt_keeps_the_checkpoints_done(run, monkeypatch):
     monkeypatch.setattr(Hessian, "top", top)
     with pytest.warns(InterruptedWarning, match="after 2 of"):
         assert len(curvature_history(run, limit=50, progress=False).steps) == 2
+
+
+def test_an_interrupt_within_a_search_ends_the_history(run, monkeypatch):
+    """And not that search alone, with its unfinished pairs taken for those of the checkpoint."""
+    expected = curvature_history(run, limit=50, progress=False)
+    real, left = Hessian.__matmul__, int(expected.matvecs[0]) + 7
+
+    def stopping(self, vector):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return real(self, vector)
+
+    monkeypatch.setattr(Hessian, "__matmul__", stopping)
+    with pytest.warns(InterruptedWarning, match="after 1 of") as caught:
+        found = curvature_history(run, limit=50, progress=False)
+    assert left == 0 and len(caught) == 1
+    np.testing.assert_array_equal(found.values, expected.values[:1])

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from landscape.curvature import Estimate
+from landscape.curvature import Estimate, Hessian, InterruptedWarning
 from landscape.datasets import load_dataset
 from landscape.errors import ConfigError
 from landscape.models import build_model
@@ -57,6 +57,34 @@ def test_the_numbers_are_those_of_the_runs(runs):
         assert row["lpf_rise"].value == pytest.approx(row["lpf"].value - minimum.objective.evaluate().loss, abs=1e-12)
     again = measure_minima({"SGD": runs["SGD"]}, effort=TINY, progress=False)
     assert (again["SGD"].surface.loss == minima["SGD"].surface.loss).all()
+
+
+def test_an_interrupt_leaves_the_networks_done(runs, monkeypatch, capsys):
+    whole = measure_minima({"SGD": runs["SGD"]}, effort=TINY, progress=False)
+    real, left = Hessian.__matmul__, 0
+
+    def stopping(self, vector):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return real(self, vector)
+
+    monkeypatch.setattr(Hessian, "__matmul__", stopping)
+    left = 10_000
+    measure_minima({"SGD": runs["SGD"]}, effort=TINY, progress=False)
+    products = 10_000 - left
+    three = {label: runs[label] for label in ("SGD", "SAM", "AMP")}
+    for more in (12, products - 3):  # in the second network's trace and density
+        left = products + more
+        with pytest.warns(InterruptedWarning, match="after 1 of 3 networks"):
+            found = measure_minima(three, effort=TINY, progress=False)
+        assert left == 0 and list(found) == ["SGD"]
+        assert str(found["SGD"].row()) == str(whole["SGD"].row())
+    left = 12
+    with pytest.raises(KeyboardInterrupt):
+        measure_minima(three, effort=TINY, progress=False)
+    assert capsys.readouterr() == ("", "")  # no bar of its own, and none of a measure's
 
 
 def test_effort_shrinks_with_time_and_keeps_its_floors():
