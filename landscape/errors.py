@@ -90,6 +90,33 @@ class MissingDependencyError(LandscapeError, ImportError):
     """An optional package is needed for what was asked."""
 
 
+_LONGEST = 80  # letters of a value that a sentence has room for
+
+
+def shown(value: object) -> str:
+    """Say what a value is, short enough for a sentence.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Its ``repr`` where that is short, or the beginning of a text; of anything else its kind, of an array its shape.
+
+    Example:
+        >>> print(shown("plain"), shown([0.5]), shown(ConfigError), shown(range(100)), shown([*range(100)]))
+        'plain' [0.5] the class ConfigError itself range(0, 100) an object of type list
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}, {getattr(value, 'dtype', 'no numbers')}"
+    text = repr(value)
+    if len(text) <= _LONGEST and "\n" not in text:
+        return text
+    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"an object of type {type(value).__name__}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the entry of ``valid`` that looks most like ``name``, or None where nothing comes close.
 
@@ -129,10 +156,10 @@ def unknown_name(
     """
     names = sorted(valid)
     if not names:
-        return error(f"Unknown {kind} {name!r}.", expected=f"no {kind} at all", fix="Remove it.")
-    close = nearest(str(name), names)
+        return error(f"Unknown {kind} {shown(name)}.", expected=f"no {kind} at all", fix="Remove it.")
+    close = nearest(name, names) if isinstance(name, str) else None
     fix = f"Did you mean {close!r}?" if close else "Choose one of the names above."
-    return error(f"Unknown {kind} {name!r}.", expected="one of " + ", ".join(names), fix=fix)
+    return error(f"Unknown {kind} {shown(name)}.", expected="one of " + ", ".join(names), fix=fix)
 
 
 def first_line(error: BaseException) -> str:
