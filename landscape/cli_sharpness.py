@@ -46,11 +46,13 @@ class SharpnessCommand:
         """Measure, print, save."""
         from landscape.errors import unknown_name
         from landscape.sharpness import MEASURES
-        from landscape.storage import write_json
+        from landscape.storage import require_writable, write_json
 
         for name in self.measure:
             if name not in MEASURES:
                 raise unknown_name("measure", name, MEASURES)
+        if self.json is not None:
+            require_writable(self.json)
         run, objective = open_run(self.run_folder, self.split, self.limit)
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:

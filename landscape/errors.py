@@ -100,11 +100,12 @@ def shown(value: object) -> str:
         value: Anything.
 
     Returns:
-        Its ``repr`` where that is short, or the beginning of a text; of anything else its kind, of an array its shape.
+        Its ``repr`` where that is short, else the beginning of a text, the name of a function, the shape of an array,
+        or its type's name.
 
     Example:
         >>> print(shown("plain"), shown([0.5]), shown(ConfigError), shown(range(100)), shown([*range(100)]))
-        'plain' [0.5] the class ConfigError itself range(0, 100) an object of type list
+        'plain' [0.5] the class ConfigError itself range(0, 100) list
     """
     if isinstance(value, type):
         return f"the class {value.__name__} itself"
@@ -112,9 +113,12 @@ def shown(value: object) -> str:
     if isinstance(shape, tuple) and shape:
         return f"{type(value).__name__} of shape {tuple(shape)}, {getattr(value, 'dtype', 'no numbers')}"
     text = repr(value)
-    if len(text) <= _LONGEST and "\n" not in text:
+    if isinstance(value, str) and len(text) > _LONGEST:
+        return f"{text[:_LONGEST]}..."
+    if len(text) <= _LONGEST and "\n" not in text and " at 0x" not in text:
         return text
-    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"an object of type {type(value).__name__}"
+    name = getattr(value, "__name__", None)
+    return f"the function {name}" if isinstance(name, str) else type(value).__name__
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

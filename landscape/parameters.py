@@ -160,10 +160,11 @@ class Layout:
             >>> Layout.of(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))).subset("1").names
             ('1.weight', '1.bias')
         """
-        one = isinstance(patterns, str) or not isinstance(patterns, Iterable)
+        several = isinstance(patterns, Iterable) and not isinstance(patterns, str | Tensor)
         fits: set[str] = set()
-        for p in ([patterns] if one else list(patterns)) or [""]:
-            named = {n for n in self.names if n == p or n.startswith(f"{p}.") or fnmatchcase(n, str(p))}
+        for p in (list(patterns) if several else [patterns]) or [""]:
+            text = p if isinstance(p, str) else ""
+            named = {n for n in self.names if n == text or n.startswith(f"{text}.") or fnmatchcase(n, text)}
             if not named:
                 modules = dict.fromkeys(name.rpartition(".")[0] or name for name in self.names)
                 raise ConfigError(

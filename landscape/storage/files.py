@@ -29,7 +29,7 @@ _FOLDER_NOT_SYNCABLE = (errno.EINVAL, errno.ENOTSUP)
 
 
 def _temporary_name(path: Path) -> Path:
-    stem = path.name.encode()[:80].decode(errors="ignore")
+    stem = os.fsencode(path.name)[:80].decode(errors="ignore")
     return path.with_name(f".{stem}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{_TEMPORARY}")
 
 
@@ -94,6 +94,8 @@ def replacing(path: str | os.PathLike[str], *, size: int | None = None) -> Itera
     temporary = _temporary_name(path)
     try:
         _make_folder(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # a name that the disk does not take: now, not after the work
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

@@ -36,8 +36,12 @@ def frozen_array(name: str, value: Any, shape: tuple[int, ...], dtype: type = np
         [1.0, 2.0]
     """
     try:
-        array = np.array(value, dtype=dtype)
-    except (TypeError, ValueError, OverflowError) as error:
+        found = np.asarray(value)
+        whole = np.issubdtype(dtype, np.integer)
+        if found.dtype.kind == "c" or (whole and not np.isfinite(found).all()):
+            raise TypeError(f"no numbers of {dtype}")
+        array = np.array(found, dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise MismatchError(
             f"The result's {name} cannot be read as numbers.",
             expected=f"numbers, shape {shape}",

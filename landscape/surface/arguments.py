@@ -72,7 +72,7 @@ def check_statistics(value: object) -> None:
 
 def check_callback(on_update: object) -> None:
     """Raise a ConfigError unless ``on_update`` is None or can be called."""
-    if on_update is not None and not callable(on_update):
+    if on_update is not None and (not callable(on_update) or isinstance(on_update, nn.Module)):
         raise ConfigError(
             "on_update is no function.",
             expected="a function of the result so far, or None",

@@ -166,7 +166,7 @@ def random_direction(
         raise ConfigError(
             "No weight is left to move: ignore='biasbn' holds tensors with fewer than two dimensions still.",
             expected="a trainable tensor with two or more dimensions",
-            got=f"{', '.join(layout.names[:3])}{', ...' if len(layout.names) > 3 else ''}",
+            got=f"only {', '.join(layout.names[:3])}{' and others' if len(layout.names) > 3 else ''}",
             fix="Pass ignore=None, which moves biases and normalization scales too.",
         )
     drawn = draw_normal(layout.size, seed, "direction")

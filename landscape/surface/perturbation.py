@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -256,7 +257,7 @@ def _stderr(kind: str, values: np.ndarray) -> np.ndarray:
 
 def _kinds(kinds: Iterable[str]) -> tuple[str, ...]:
     try:
-        several = [kinds] if isinstance(kinds, str) else list(kinds)
+        several: list[Any] = [kinds] if isinstance(kinds, str) else list(kinds)
     except TypeError:  # nothing to go through
         several = [kinds]
     for kind in several:
@@ -271,14 +272,15 @@ def _radii(radii: Sequence[float] | np.ndarray | None) -> np.ndarray:
     if radii is None:
         return default_radii()
     try:
-        values = np.asarray(radii, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.full(1, np.nan)
-    if values.ndim != 1 or not len(values) or not (np.isfinite(values) & (values >= 0)).all():
+        values = np.asarray(radii)
+    except (TypeError, ValueError, RuntimeError):
+        values = np.zeros(0)
+    real = values.dtype.kind in "iuf" and values.ndim == 1 and len(values) > 0
+    if not (real and (np.isfinite(values) & (values >= 0)).all()):
         raise ConfigError(
             "The radii are out of range.",
             expected="a list of finite numbers, none negative",
             got=shown(radii),
             fix="Use radii=None for 0 and 16 values from 0.01 to 10.",
         )
-    return values
+    return values.astype(np.float64)

@@ -185,7 +185,7 @@ class Plane:
                 fix="Call project(points, origin=...).",
             )
         single = isinstance(points, nn.Module) or (isinstance(points, Tensor) and points.ndim < 2)
-        if single or not isinstance(points, Iterable):
+        if single or isinstance(points, str | bytes) or not isinstance(points, Iterable):
             raise MismatchError(
                 "These are no points.",
                 expected="a list of models, objectives or weight vectors (P,)",

@@ -118,6 +118,20 @@ def _foreign(held: Iterable[str]) -> list[str]:
     return sorted(name for name in held if name not in _OWN and not is_temporary(name))
 
 
+def _written_here(folder: Path) -> bool:
+    """Whether record or points of a folder can only be a store's."""
+    try:
+        record = read_json(folder / _IDENTITY)
+    except StorageError:
+        record = None
+    if isinstance(record, dict) and {"kind", "directions", "engine"} <= record.keys():
+        return True
+    try:
+        return any(row.keys() == {"points", "loss", "accuracy"} for row in Ledger(folder / _POINTS).rows())
+    except StorageError:
+        return False
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -127,6 +141,8 @@ def _remedy(folder: Path) -> str:
     others = _foreign(os.listdir(folder))
     if others:
         return f"Name another folder; this one holds other things too ({_listed(others)})."
+    if not _written_here(folder):
+        return "Name another folder; the files in this one can be another program's."
     return f"Name another folder, or delete {folder} to begin again."
 
 
@@ -157,18 +173,15 @@ class PointStore:
             LockedError: Another process writes it.
             StorageError: It cannot be written, and points are missing.
         """
-        begun = (self.folder / _IDENTITY).is_file()
-        if begun:
-            self._claim()
-            known = len(np.unique(self.read()[0]))
-            if known == self.count:
-                return self
+        known = self._known()
+        if known == self.count:
+            return self
         try:
             self._lock.acquire()
         except LockedError:
             raise
         except StorageError as error:
-            if not begun:
+            if known is None:
                 raise
             raise StorageError(
                 f"The store {self.folder} is not finished, and it cannot be written.",
@@ -188,6 +201,13 @@ class PointStore:
     ) -> None:
         """Unlock the folder."""
         self._lock.release()
+
+    def _known(self) -> int | None:
+        """How many points there are, read without a lock; None where there is no store yet."""
+        if not ((self.folder / _IDENTITY).is_file() or self._ledger.path.exists()):
+            return None
+        self._claim()
+        return len(np.unique(self.read()[0]))
 
     def _claim(self) -> None:
         path = self.folder / _IDENTITY

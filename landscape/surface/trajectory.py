@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +96,7 @@ def trajectory_plane(
 
 
 def _count(points: object) -> int:
-    listed = hasattr(points, "__len__") and hasattr(points, "__getitem__")
+    listed = hasattr(points, "__len__") and hasattr(points, "__getitem__") and getattr(points, "ndim", 2) > 0
     if not listed or isinstance(points, nn.Module | Mapping | str | bytes | type):
         raise ConfigError(
             "This is no path.",
@@ -113,7 +113,10 @@ def _count(points: object) -> int:
 
 
 def _numbers(steps: object) -> list[int]:
-    found = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, nn.Module) else [None]
+    try:
+        found: list[Any] = list(steps)  # type: ignore[call-overload]
+    except TypeError:  # nothing to go through
+        found = [None]
     if not all(map(is_whole, found)):
         raise ConfigError(
             "steps are no numbers of steps.",

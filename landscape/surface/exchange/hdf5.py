@@ -126,7 +126,8 @@ def import_hdf5(
     except MismatchError:
         raise
     except Exception as error:  # h5py raises what its parts raise: OSError, KeyError, TypeError, RuntimeError
-        raise CorruptFileError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}") from error
+        fix = "Check that it is an HDF5 file and whole; export it again."
+        raise CorruptFileError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}", fix=fix) from error
     axes = [found[key].reshape(-1) for key in ("xcoordinates", "ycoordinates") if key in found]
     loss = _as_grid(path, found[f"{split}_loss"], axes, rows)
     percent = found.get(f"{split}_acc")
@@ -143,7 +144,7 @@ def import_hdf5(
 
 def _by_split(results: object) -> dict[str, Line | Surface]:
     """Results by split; raises a DataError about what this layout cannot hold."""
-    named = dict(results) if isinstance(results, Mapping) else {"train": results}
+    named: dict[Any, Any] = dict(results) if isinstance(results, Mapping) else {"train": results}
     fix = "Write a profile, a trajectory or a curve as .csv."
     expected = "a Line, a Surface, or one of them for each split"
     for split, result in named.items():
@@ -178,7 +179,9 @@ def _as_stored(values: np.ndarray) -> np.ndarray:
 def _as_grid(path: Path, values: np.ndarray, axes: list[np.ndarray], rows: str) -> np.ndarray:
     shape = tuple(len(axis) for axis in axes)
     if values.size != np.prod(shape):
-        raise MismatchError(f"The values in {path} do not fit its axes.", expected=shape, got=values.shape)
+        raise MismatchError(
+            f"The values in {path} do not fit its axes.", expected=shape, got=values.shape, fix="Export it again."
+        )
     return values.reshape(shape) if rows == "x" else values.reshape(shape[::-1]).T
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import CorruptFileError, DataError, MismatchError, StorageError
+from landscape.errors import CorruptFileError, DataError, MismatchError, StorageError, shown
 from landscape.storage import as_path, write_text
 from landscape.surface.arguments import check_kind
 from landscape.surface.exchange.imported import imported_result, status_of
@@ -125,26 +125,40 @@ def import_csv(path: str | os.PathLike[str]) -> Line | Surface:
     header, rows = _read(as_path(path))
     names = [name for name in ("alpha", "beta") if name in header]
     if "alpha" not in header or "loss" not in header:
-        raise CorruptFileError(f"{path} is no table of losses.", expected="alpha, beta and loss", got=", ".join(header))
+        raise CorruptFileError(
+            f"{path} is no table of losses.",
+            expected="columns alpha, beta (of a surface) and loss",
+            got=shown(", ".join(header)),
+            fix="Name them so in its first line.",
+        )
     columns = {
         name: _column(path, rows, header.index(name))
         for name in (*names, "loss", "accuracy", "error")
         if name in header
     }
     if not rows or not all(np.isfinite(columns[name]).all() for name in names):
-        raise CorruptFileError(f"{path} has no rows, or a row with no place.", expected=f"finite {' and '.join(names)}")
+        raise CorruptFileError(
+            f"{path} has no rows, or a row with no place.",
+            expected=f"finite {' and '.join(names)}",
+            fix="Remove such rows.",
+        )
     axes = [np.array(list(dict.fromkeys(columns[name].tolist())), dtype=np.float64) for name in names]
     places = tuple(_places(axis, columns[name]) for axis, name in zip(axes, names, strict=True))
     shape = tuple(len(axis) for axis in axes)
     if math.prod(shape) > 100 * len(rows) + 10_000:
         raise MismatchError(
-            f"The points in {path} are no grid.", expected="alphas and betas that come again", got=shape
+            f"The points in {path} are no grid.",
+            expected="alphas and betas that come again",
+            got=shape,
+            fix="Round them to the values of the grid.",
         )
     if not np.array_equal(np.ravel_multi_index(places, shape), np.arange(math.prod(shape))):  # no grid row by row
         axes = [np.sort(axis) for axis in axes]
         places = tuple(_places(axis, columns[name]) for axis, name in zip(axes, names, strict=True))
     if len(np.unique(np.ravel_multi_index(places, shape))) < len(rows):
-        raise MismatchError(f"{path} holds a point twice.", expected="one row for each point")
+        raise MismatchError(
+            f"{path} holds a point twice.", expected="one row for each point", fix="Remove one of them."
+        )
     fields = {}
     for name in ("loss", "accuracy", "error"):
         fields[name] = np.full(shape, np.nan)
@@ -174,11 +188,18 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file) if row]
     except (OSError, ValueError, csv.Error) as error:
-        raise CorruptFileError(f"{path} cannot be read as a table.", got=f"{type(error).__name__}: {error}") from error
+        fix = "Check that it is a CSV file and whole; export it again."
+        got = f"{type(error).__name__}: {error}"
+        raise CorruptFileError(f"{path} cannot be read as a table.", got=got, fix=fix) from error
     header = [name.strip() for name in header]
     wrong = next((row for row in rows if len(row) != len(header)), None)
     if wrong is not None:
-        raise CorruptFileError(f"{path} has a row of another length.", expected=f"{len(header)} values", got=wrong)
+        raise CorruptFileError(
+            f"{path} has a row of another length.",
+            expected=f"{len(header)} values",
+            got=shown(",".join(wrong)),
+            fix="Correct that row.",
+        )
     return header, rows
 
 
@@ -186,7 +207,8 @@ def _column(path: str | os.PathLike[str], rows: list[list[str]], index: int) -> 
     try:
         return np.array([float(row[index]) for row in rows])
     except ValueError as error:
-        raise CorruptFileError(f"{path} holds something that is no number.", got=str(error)) from error
+        fix = "Correct it; nan, inf and -inf are numbers."
+        raise CorruptFileError(f"{path} holds something that is no number.", got=str(error), fix=fix) from error
 
 
 def _places(axis: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -199,5 +221,7 @@ def _statuses(path: str | os.PathLike[str], rows: list[list[str]], index: int) -
     found = [row[index].strip() for row in rows]
     unknown = set(found) - set(codes)
     if unknown:
-        raise CorruptFileError(f"{path} holds an unknown status.", expected=", ".join(codes), got=min(unknown))
+        raise CorruptFileError(
+            f"{path} holds an unknown status.", expected=", ".join(codes), got=shown(min(unknown)), fix="Correct it."
+        )
     return [codes[name] for name in found]
