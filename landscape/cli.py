@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
+from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
 from landscape.cli_options import Words, with_options
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
 from landscape.cli_study import StudyCommand
+from landscape.config import require_name
 from landscape.errors import ConfigError, LandscapeError
 from landscape.training.run_config import RunConfig
 
@@ -178,15 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="backslashreplace")
     try:
+        if words and not words[0].startswith("-"):
+            require_name("command", words[0], COMMANDS)
         commands: dict[str, Any] = dict(COMMANDS)
         if words[:1] == ["train"]:
             commands["train"] = _train_with_defaults(words)
-        chosen = tyro.extras.subcommand_cli_from_dict(
-            commands,
-            args=words,
-            prog="landscape",
-            description="An interactive loss-landscape suite. --version: which one.",
-        )
+        with one_sentence(words):
+            chosen = tyro.extras.subcommand_cli_from_dict(
+                commands,
+                args=words,
+                prog="landscape",
+                description="An interactive loss-landscape suite. --version: which one.",
+            )
         with _plain_warnings():
             return chosen.run()
     except LandscapeError as error:

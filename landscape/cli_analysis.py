@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import tyro
 
 from landscape.cli_options import Words
@@ -65,6 +66,9 @@ class SurfaceCommand:
             self.points,
             f"Use --points {self.points + 1 if self.points > 0 else 21}.",
         )
+        if self.extent is not None:
+            usable = math.isfinite(self.extent) and self.extent > 0
+            require(usable, "--extent", "a positive number", self.extent, "Leave it out, or use --extent 1.")
         from landscape import plotting
         from landscape.storage import require_writable
         from landscape.surface import evaluate_surface, export_result
@@ -73,6 +77,8 @@ class SurfaceCommand:
         for name in self.export:
             check_suffix(name)
             require_writable(name)
+        if self.html is not None:
+            require_writable(self.html)
         run, objective = open_run(self.run_folder, self.split, self.limit)
         plane, extent, path = self._plane(run, objective)
         settings = {"plane": self.plane, "extent": extent, "points": self.points, "seed": self.seed}
@@ -98,7 +104,7 @@ class SurfaceCommand:
         if math.isnan(center):  # a trajectory's grid need not have a point there
             center = objective.evaluate().loss
         print(f"center loss    {center:.6f} nats")
-        print(f"highest loss   {surface.loss.max():.6f} nats")
+        print(f"highest loss   {highest(surface.loss)}")
         for name in self.export:
             export_result(surface, name)
             print(f"exported       {name}")
@@ -112,11 +118,14 @@ class SurfaceCommand:
         from landscape.surface import random_plane
 
         if self.plane == "random":
-            return random_plane(objective, seed=self.seed), self.extent or 1.0, None
+            return random_plane(objective, seed=self.seed), self._extent(1.0), None
         if self.plane == "eigen":
-            return eigen_plane(Hessian(objective), seed=self.seed), self.extent or 1.0, None
+            return eigen_plane(Hessian(objective), seed=self.seed), self._extent(1.0), None
         trajectory = trajectory_plane(run, progress=not self.quiet)
-        return cast("Plane", trajectory.plane), self.extent or trajectory.extent(), trajectory
+        return cast("Plane", trajectory.plane), self._extent(trajectory.extent()), trajectory
+
+    def _extent(self, usual: Any) -> Any:
+        return usual if self.extent is None else self.extent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,11 +164,16 @@ class CurvatureCommand:
     def run(self) -> int:
         """Compute, save, draw, print."""
         from landscape.curvature import Hessian
-        from landscape.storage import write_json
+        from landscape.storage import require_writable, write_json
 
-        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1}.items():
+        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1, "memory_limit": 1}.items():
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
-            require(value >= least, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
+            usable = value is None or value >= least
+            require(usable, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
+        usable = self.rel_error is None or 0 < self.rel_error < math.inf
+        require(usable, "--rel-error", "a positive number", self.rel_error, "Leave it out, or use --rel-error 0.05.")
+        if self.html is not None:
+            require_writable(self.html)
         run, objective = open_run(self.run_folder, self.split, self.limit)
         most = objective.size
         require(self.top <= most, "--top", f"at most {most}, the number of weights", self.top, f"Use --top {most}.")
@@ -302,6 +316,22 @@ def described(run: Run, objective: Objective, split: str, limit: int | None) -> 
     data = config.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     share = f"limit {limit}" if limit is not None else f"all {objective.examples}"
     return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
+
+
+def highest(loss: np.ndarray) -> str:
+    """Say in words how high a loss rises, and at how many points it is no finite number.
+
+    Example:
+        >>> import numpy as np
+        >>> highest(np.array([1.0, 2.5])), highest(np.array([1.0, np.nan])), highest(np.array([np.inf]))
+        ('2.500000 nats', '1.000000 nats; not finite at 1 of 2 points', 'none: not finite at 1 of 1 point')
+    """
+    finite = loss[np.isfinite(loss)]
+    wrong = loss.size - finite.size
+    beside = f"not finite at {wrong} of {loss.size} point{'s' * (loss.size > 1)}" if wrong else ""
+    if not finite.size:
+        return f"none: {beside}"
+    return f"{finite.max():.6f} nats" + (f"; {beside}" if wrong else "")
 
 
 def write_page(title: str, figures: Sequence[Any], page: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from landscape.config import require
 from landscape.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class NotebookCommand:
 
     def run(self) -> int:
         """List, run or make the gallery, and say where the results are."""
+        usable = self.timeout is None or self.timeout >= 1
+        require(usable, "--timeout", "at least 1 second", self.timeout, "Leave it out for no limit.")
         action = self.words[0] if self.words[:1] and self.words[0] in ("run", "list", "gallery") else ""
         names = self.words[bool(action) :]
         if action == "list" or not self.words:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -49,11 +49,13 @@ class SharpnessCommand:
         from landscape.errors import unknown_name
         from landscape.plotting import sharpness
         from landscape.sharpness import MEASURES
-        from landscape.storage import read_json, write_json
+        from landscape.storage import read_json, require_writable, write_json
 
         for name in self.measure:
             if name not in MEASURES:
                 raise unknown_name("measure", name, MEASURES)
+        if self.json is not None:
+            require_writable(self.json)
         run, objective = open_run(self.run_folder, self.split, self.limit)
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:

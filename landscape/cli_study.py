@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_options import Words, with_options
+from landscape.config import require
 from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
 
@@ -55,6 +56,11 @@ class StudyCommand:
         """Train, print the table, save."""
         from landscape.storage import require_writable
 
+        share = f"Use --held-out {StudyCommand.held_out}."
+        require(0 < self.held_out < 1, "--held-out", "a fraction above 0 and below 1", self.held_out, share)
+        for name in ("seeds", "search_seeds", "jobs"):
+            flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
+            require(value is None or value >= 1, flag, "at least 1", value, f"Use {flag} 1 or more.")
         settings = with_options(self.settings, self.model_option)
         ask, path = (self._generalization if self.question == "generalization" else self._flatness)(settings)
         require_writable(path)

@@ -8,13 +8,13 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from landscape.errors import ConfigError, unknown_name
+from landscape.errors import ConfigError, shown, unknown_name
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -52,8 +52,24 @@ def require(condition: bool, field: str, expected: str, got: object, fix: str | 
     """
     if not condition:
         raise ConfigError(
-            f"{field} is out of range.", expected=expected, got=repr(got), fix=fix or f"Set {field} accordingly."
+            f"{field} is out of range.", expected=expected, got=shown(got), fix=fix or f"Set {field} accordingly."
         )
+
+
+def require_name(kind: str, value: object, valid: Iterable[str]) -> None:
+    """Raise the error for an unknown name unless a value is one of some names.
+
+    Args:
+        kind: What the name stands for ("norm", "engine").
+        value: The value found, of any type.
+        valid: The names that there are.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    names = tuple(valid)
+    if not (isinstance(value, str) and value in names):
+        raise unknown_name(kind, value, names)
 
 
 def _convert(field: str, kind: Any, value: Any) -> Any:

@@ -90,6 +90,37 @@ class MissingDependencyError(LandscapeError, ImportError):
     """An optional package is needed for what was asked."""
 
 
+_LONGEST = 80  # letters of a value that a sentence has room for
+
+
+def shown(value: object) -> str:
+    """Say what a value is, short enough for a sentence.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Its ``repr`` where that is short, else the beginning of a text, the name of a function, the shape of an array,
+        or its type's name.
+
+    Example:
+        >>> print(shown("plain"), shown([0.5]), shown(ConfigError), shown(range(100)), shown([*range(100)]))
+        'plain' [0.5] the class ConfigError itself range(0, 100) list
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}, {getattr(value, 'dtype', 'no numbers')}"
+    text = repr(value)
+    if isinstance(value, str) and len(text) > _LONGEST:
+        return f"{text[:_LONGEST]}..."
+    if len(text) <= _LONGEST and "\n" not in text and " at 0x" not in text:
+        return text
+    name = getattr(value, "__name__", None)
+    return f"the function {name}" if isinstance(name, str) else type(value).__name__
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the entry of ``valid`` that looks most like ``name``, or None where nothing comes close.
 
@@ -129,10 +160,10 @@ def unknown_name(
     """
     names = sorted(valid)
     if not names:
-        return error(f"Unknown {kind} {name!r}.", expected=f"no {kind} at all", fix="Remove it.")
-    close = nearest(str(name), names)
+        return error(f"Unknown {kind} {shown(name)}.", expected=f"no {kind} at all", fix="Remove it.")
+    close = nearest(name, names) if isinstance(name, str) else None
     fix = f"Did you mean {close!r}?" if close else "Choose one of the names above."
-    return error(f"Unknown {kind} {name!r}.", expected="one of " + ", ".join(names), fix=fix)
+    return error(f"Unknown {kind} {shown(name)}.", expected="one of " + ", ".join(names), fix=fix)
 
 
 def first_line(error: BaseException) -> str:

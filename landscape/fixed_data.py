@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from landscape.config import is_whole
 from landscape.datasets.dataset import Dataset
 from landscape.description import checksum_tensors
-from landscape.errors import DataError, ModelError, first_line
+from landscape.errors import DataError, ModelError, first_line, shown
 from landscape.inputs import Inputs, is_inputs, join_inputs, map_inputs, named_tensors
 from landscape.seeding import preserved_rng
 
@@ -132,7 +132,12 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
     if batch_size is None:
         batch_size = 256 if device.type == "cpu" else 2048
     if not is_whole(batch_size) or batch_size < 1:
-        raise DataError("The batch size is out of range.", expected="a whole number of at least 1", got=batch_size)
+        raise DataError(
+            "The batch size is out of range.",
+            expected="a whole number of at least 1",
+            got=shown(batch_size),
+            fix="Leave it out.",
+        )
     return FixedData(inputs, targets, int(batch_size), name, checksum, normalization)
 
 
@@ -181,7 +186,7 @@ def _pair(batch: Any, otherwise: str) -> tuple[Any, Tensor]:
         )
     if isinstance(batch, tuple | list) and len(batch) == 2 and is_inputs(batch[0]) and isinstance(batch[1], Tensor):
         return (tuple(batch[0]) if isinstance(batch[0], list) else batch[0]), batch[1]
-    raise DataError(otherwise, got=_described(batch), fix=_FIX)
+    raise DataError(otherwise, expected="inputs and targets, tensors of N examples", got=_described(batch), fix=_FIX)
 
 
 def _described(batch: Any) -> str:

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from landscape.errors import ConfigError, NonDeterministicError
+from landscape.errors import ConfigError, NonDeterministicError, shown
 from landscape.fixed_data import FixedData
 from landscape.inputs import map_inputs, named_tensors
 
@@ -29,8 +30,10 @@ def sum_over_batch(loss: Tensor, targets: Tensor, *, what: str = "loss") -> Tens
     In float16 a sum of some thousand losses would be infinite.
 
     Raises:
-        ConfigError: The loss has another shape.
+        ConfigError: The loss is no tensor of real numbers, or has another shape.
     """
+    if not isinstance(loss, Tensor) or loss.is_complex():
+        raise _no_loss(loss, what)
     if loss.ndim == 0:
         return loss.double() * len(targets)
     if loss.shape == targets.shape[:1]:
@@ -41,6 +44,35 @@ def sum_over_batch(loss: Tensor, targets: Tensor, *, what: str = "loss") -> Tens
         got=f"shape {tuple(loss.shape)}",
         fix=f"Take the mean: lambda outputs, targets: {what}(outputs, targets).mean().",
     )
+
+
+def _no_loss(loss: Any, what: str) -> ConfigError:
+    plain = isinstance(loss, int | float | np.ndarray)
+    fix = f"Keep it in torch: without .item(), float() and numpy, so that the {what} can be followed and summed."
+    if isinstance(loss, Tensor):
+        fix = "Take its real part or its size: .real, .abs()."
+    return ConfigError(
+        f"The {what} is no tensor of real numbers.",
+        expected=f"a {what}(outputs, targets) that returns a tensor: the mean over the batch, or one value per example",
+        got=loss.dtype if isinstance(loss, Tensor) else shown(loss),
+        fix=fix if plain or isinstance(loss, Tensor) else f"Return the {what} from the function.",
+    )
+
+
+def followed(loss: Tensor, weights: Tensor) -> Tensor:
+    """Return a loss that leads back to the weights that it came from.
+
+    Raises:
+        ConfigError: The weights require a gradient, and the loss has none.
+    """
+    if weights.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+        raise ConfigError(
+            "The loss has no gradient.",
+            expected="a loss computed from the model's outputs by torch's functions",
+            got="a tensor without a history",
+            fix="Keep .item(), numpy, .detach() and torch.no_grad() out of the loss and the model.",
+        )
+    return loss
 
 
 def is_classification(outputs: Any, targets: Tensor) -> bool:

@@ -15,11 +15,11 @@ from torch.func import functional_call
 
 from landscape.description import checksum_callable, checksum_structure, checksum_tensors
 from landscape.double_backward import hessian_product, twice_differentiable
-from landscape.errors import MismatchError, ModelError
 from landscape.fixed_data import FixedData, fix_data
 from landscape.inputs import holds_logits, map_inputs
-from landscape.loss_checks import check_deterministic, check_mean, sum_over_batch
+from landscape.loss_checks import check_deterministic, check_mean, followed, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, check_metric, loss_name
+from landscape.objective_checks import check_batch_size, check_columns, check_device, check_model
 from landscape.parameters import Layout, unwrapped
 from landscape.replica import Replicated
 from landscape.scores import Evaluation, mean_scores
@@ -52,9 +52,10 @@ class Objective(Replicated):
         device: Where to compute; the model's own device by default.
 
     Raises:
-        ConfigError: ``loss_fn`` cannot be called; or it is not a mean over examples and there is more than one batch;
-            or its shape is wrong.
-        ModelError: ``model`` is no module, has no trainable weights or no values (meta device), or cannot be copied.
+        ConfigError: ``loss_fn`` or ``metric`` is no function of outputs and targets; or the loss is not a mean over
+            examples and there is more than one batch, or no tensor of a right shape; or there is no such device.
+        ModelError: ``model`` is no module, has no trainable weights or no values (meta device), is compiled by
+            torch.jit, or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
 
     Example:
@@ -80,20 +81,12 @@ class Objective(Replicated):
         batch_size: int | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise ModelError(
-                "The first argument of an objective is no model.",
-                expected="a torch.nn.Module",
-                got=type(model).__name__,
-                fix="Swap the two: Objective(model, data)."
-                if isinstance(data, nn.Module)
-                else "Objective(model, data).",
-            )
+        check_model(model, data)
         self.model = model = unwrapped(model)
         self.layout = Layout.of(model)
         self.loss_fn, self.metric = check_loss(loss_fn), check_metric(metric)
         first = self.layout.parameters_of(model)[0]
-        self.device = torch.device(device) if device is not None else first.device
+        self.device = check_device(device) if device is not None else first.device
         self.dtype = first.dtype
         self._moving = frozenset(self.layout.names)
         with torch.inference_mode(False), torch.no_grad(), preserved_rng():
@@ -132,8 +125,9 @@ class Objective(Replicated):
             examples: The batch size, at least 1.
 
         Raises:
-            ConfigError: The loss is not a mean over examples, so there can be one batch only.
+            ConfigError: It is no batch size; or the loss is not a mean over examples, so there can be one batch only.
         """
+        check_batch_size(examples)
         other = self.twin()
         other._data = replace(self._data, batch_size=examples)
         with preserved_rng():
@@ -257,10 +251,11 @@ class Objective(Replicated):
             0-d tensors.
 
         Raises:
+            ConfigError: The loss cannot be followed back to ``flat``.
             MismatchError: ``flat`` does not fit the model.
         """
         for outputs, targets in self.output_terms(flat):
-            yield self.batch_sum(outputs, targets) / self.examples
+            yield followed(self.batch_sum(outputs, targets), flat) / self.examples
             del outputs  # and with them the batch's graph, before the next one is built
 
     def output_terms(self, flat: Tensor) -> Iterator[tuple[Any, Tensor]]:
@@ -317,6 +312,7 @@ class Objective(Replicated):
         Raises:
             MismatchError: A vector does not fit the model.
         """
+        check_columns(vector, self.size)
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
         flat = self._leaf(weights)
         with twice_differentiable():
@@ -338,12 +334,8 @@ class Objective(Replicated):
             The vector on the objective's device, in its dtype.
 
         Raises:
-            MismatchError: Not a tensor of shape (P,).
+            MismatchError: Not a tensor of shape (P,), or of complex numbers.
         """
-        if not isinstance(vector, Tensor):
-            raise MismatchError(
-                "A weight vector is no tensor.", expected=f"a tensor of shape ({self.size},)", got=type(vector)
-            )
         self.layout.check(vector)
         return vector.to(device=self.device, dtype=self.dtype)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ConfigError, MismatchError, ModelError
+from landscape.errors import ConfigError, MismatchError, ModelError, shown
 from landscape.seeding import preserved_rng
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -61,8 +61,9 @@ class Layout:
             The layout; the model is not changed.
 
         Raises:
-            ModelError: The model has no trainable weights, or lazy parameters that have no shape yet.
+            ModelError: It is no module, has no trainable weights, or lazy parameters that have no shape yet.
         """
+        require_module(model)
         names, shapes, dims = [], [], []
         for prefix, module in model.named_modules():
             for local, parameter in module.named_parameters(recurse=False):
@@ -159,18 +160,21 @@ class Layout:
             >>> Layout.of(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))).subset("1").names
             ('1.weight', '1.bias')
         """
-        wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-        fits = {p: {n for n in self.names if n == p or n.startswith(f"{p}.") or fnmatchcase(n, p)} for p in wanted}
-        for pattern, found in fits.items() or {"": set[str]()}.items():
-            if not found:
+        several = isinstance(patterns, Iterable) and not isinstance(patterns, str | Tensor)
+        fits: set[str] = set()
+        for p in (list(patterns) if several else [patterns]) or [""]:
+            text = p if isinstance(p, str) else ""
+            named = {n for n in self.names if n == text or n.startswith(f"{text}.") or fnmatchcase(n, text)}
+            if not named:
                 modules = dict.fromkeys(name.rpartition(".")[0] or name for name in self.names)
                 raise ConfigError(
-                    f"No weight that moves is called {pattern!r}.",
+                    f"No weight that moves is called {shown(p)}.",
                     expected="a parameter, a module or a pattern, such as " + ", ".join([*modules][:8]),
-                    got=repr(pattern),
+                    got=shown(patterns),
                     fix="See Layout.of(model).names for all.",
                 )
-        chosen = [index for index, name in enumerate(self.names) if any(name in found for found in fits.values())]
+            fits |= named
+        chosen = [index for index, name in enumerate(self.names) if name in fits]
         return Layout(
             names=tuple(self.names[index] for index in chosen),
             shapes=tuple(self.shapes[index] for index in chosen),
@@ -209,11 +213,14 @@ class Layout:
             missing = [
                 n
                 for n, s in zip(self.names, self.shapes, strict=True)
-                if n not in source or tuple(source[n].shape) != s
+                if not isinstance(source, Mapping) or n not in source or tuple(source[n].shape) != s
             ]
             if missing:
                 raise MismatchError(
-                    f"Tensor {missing[0]} is missing or has another shape.", fix="Pass all named tensors."
+                    f"Tensor {missing[0]} is missing or has another shape.",
+                    expected="a model, or name to tensor for all names",
+                    got=shown(source),
+                    fix="Pass all named tensors.",
                 )
             tensors = [source[name] for name in self.names]
         return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
@@ -228,19 +235,26 @@ class Layout:
             Name to tensor, views of ``vector`` in the parameters' shapes.
 
         Raises:
-            MismatchError: The vector is not of shape (P,).
+            MismatchError: The vector is no tensor of shape (P,), or complex.
         """
         self.check(vector)
         pieces = vector.split(list(self.sizes))
         return {n: piece.view(s) for n, s, piece in zip(self.names, self.shapes, pieces, strict=True)}
 
     def check(self, vector: Tensor) -> None:
-        """Raise a MismatchError unless ``vector`` has shape (P,)."""
-        if tuple(vector.shape) != (self.size,):
+        """Raise a MismatchError unless ``vector`` is a tensor of shape (P,), of real numbers."""
+        if not isinstance(vector, Tensor):
+            raise MismatchError(
+                "A weight vector is no tensor.",
+                expected=f"a tensor of shape ({self.size},)",
+                got=shown(vector),
+                fix="Use objective.weights(), or torch.as_tensor(array).",
+            )
+        if tuple(vector.shape) != (self.size,) or vector.is_complex():
             raise MismatchError(
                 "A vector does not fit the model's weights.",
-                expected=f"shape ({self.size},)",
-                got=f"shape {tuple(vector.shape)}",
+                expected=f"shape ({self.size},), of real numbers",
+                got=f"shape {tuple(vector.shape)}, {vector.dtype}",
                 fix="Build it from the same model.",
             )
 
@@ -257,8 +271,7 @@ class Layout:
         for shape, dim in zip(self.shapes, self.filter_dims, strict=True):
             count = 1 if dim is None else shape[dim]
             index = torch.arange(start, start + count, device=device)
-            if dim is not None:
-                index = index.view([-1 if k == dim else 1 for k in range(len(shape))])
+            index = index.view([-1 if k == dim else 1 for k in range(len(shape))])  # () for a single number
             pieces.append(index.expand(shape).reshape(-1))
             start += count
         return torch.cat(pieces)
@@ -280,6 +293,18 @@ class Layout:
             rows = tensor.reshape(1, -1) if dim is None else tensor.movedim(dim, 0).flatten(1)
             norms.append(torch.linalg.vector_norm(rows, dim=1))
         return torch.cat(norms)
+
+
+def require_module(model: object) -> None:
+    """Raise a ModelError unless something is a module."""
+    if not isinstance(model, nn.Module):
+        built = isinstance(model, type) and issubclass(model, nn.Module)
+        raise ModelError(
+            "This is no model.",
+            expected="a torch.nn.Module",
+            got=shown(model),
+            fix="Build one: call the class." if built else "Pass the model itself; of an objective, objective.model.",
+        )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -320,6 +345,9 @@ def preserved(model: nn.Module) -> Iterator[None]:
     Args:
         model: Any module.
 
+    Raises:
+        ModelError: It is none.
+
     Example:
         >>> model = torch.nn.Linear(1, 1)
         >>> before = model.weight.detach().clone()
@@ -328,6 +356,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
         >>> bool(torch.equal(before, model.weight)), model.training
         (True, True)
     """
+    require_module(model)
     tensors = [*model.named_parameters(remove_duplicate=True), *model.named_buffers(remove_duplicate=True)]
     saved = [(t, t.data, t.detach().clone(), t.requires_grad) for _, t in tensors]
     grads = [(p, p.grad, None if p.grad is None else p.grad.detach().clone()) for p in model.parameters()]

@@ -80,7 +80,12 @@ class Replicated:
 
         Args:
             weights: (P,), where the copy's weights are to be; None for where the model's are.
+
+        Raises:
+            MismatchError: ``weights`` does not fit the model.
         """
+        if weights is not None:
+            self.layout.check(weights)
         twin = self._copied()
         point, twin.model = self._make_replica(self.model)
         if weights is not None:

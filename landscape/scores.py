@@ -50,7 +50,9 @@ def cross_entropy_sum(outputs: Tensor, targets: Tensor) -> Tensor:
 def score_sum(outputs: Any, targets: Tensor, metric: LossFunction | None) -> tuple[Tensor | float, int]:
     """Return the sum of a batch's scores and how many there are: right predictions, or the values of a metric."""
     if metric is not None:
-        return sum_over_batch(metric(outputs, targets).double(), targets, what="metric"), len(targets)
+        values = metric(outputs, targets)
+        real = isinstance(values, Tensor) and not values.is_complex()
+        return sum_over_batch(values.double() if real else values, targets, what="metric"), len(targets)
     if is_classification(outputs, targets):
         return (outputs.argmax(1) == targets).sum().double(), targets.numel()
     return 0.0, 0

@@ -20,6 +20,7 @@ LAYERS = (
     ("parameters", "models", "datasets"),
     (
         "objective",
+        "objective_checks",
         "rectifier",
         "convolution",
         "differentiable",
@@ -42,7 +43,7 @@ LAYERS = (
     ("widgets",),
     ("doctor", "doctor_probes", "notebook_html"),
     ("notebooks",),
-    ("cli", "cli_analysis", "cli_notebook", "cli_options", "cli_runs", "cli_sharpness", "cli_study"),
+    ("cli", "cli_analysis", "cli_mistakes", "cli_notebook", "cli_options", "cli_runs", "cli_sharpness", "cli_study"),
     ("",),  # landscape/__init__.py, which only passes names on
     ("__main__",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -420,3 +421,30 @@ def test_what_cannot_be_exported_is_told_first(capsys, trained, tmp_path, monkey
     code, _, err = call(capsys, "surface", str(trained), "--points", "3", "--seed", "77", "--export", name)
     assert code == 2 and err.startswith("error: ")
     assert before == sorted(Path(trained).rglob("*"))
+
+
+def test_losses_that_are_not_finite_are_counted(capsys, trained, tmp_path):
+    words = ["surface", trained, "--points", "3", "--extent", "1e30", "--limit", "30", "--quiet"]
+    code, out, _ = call(capsys, *words, "--html", str(tmp_path / "a.html"), "--export", str(tmp_path / "a.csv"))
+    assert code == 0
+    losses = [float(row.split(",")[2]) for row in (tmp_path / "a.csv").read_text().splitlines()[1:]]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    assert 0 < len(finite) < 9
+    assert f"highest loss   {max(finite):.6f} nats; not finite at {9 - len(finite)} of 9 points\n" in out
+
+
+@pytest.mark.parametrize(("limit", "fix"), [("-5", "all 100"), ("0", "all 100"), ("101", "all 100")])
+@pytest.mark.parametrize("command", ["surface", "curvature", "sharpness"])
+def test_a_limit_that_cannot_be_gets_advice_that_helps(capsys, trained, command, limit, fix):
+    code, out, err = call(capsys, command, trained, "--limit", limit, "--quiet")
+    assert (code, out) == (2, "")
+    assert f"Expected: a whole number from 1 to 100. Got: {limit}. What to do: Leave it out for {fix} examples." in err
+
+
+@pytest.mark.parametrize("words", [["surface", "--html"], ["curvature", "--html"], ["sharpness", "--json"]])
+def test_where_the_result_cannot_be_written_is_told_before_the_work(capsys, trained, tmp_path, words):
+    before = sorted(Path(trained).rglob("*"))
+    code, out, err = call(capsys, words[0], trained, words[1], str(tmp_path), "--quiet")
+    assert (code, out) == (2, "")
+    assert f"Could not write {tmp_path}. Got: a folder." in err
+    assert sorted(Path(trained).rglob("*")) == before

@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import pickle  # only here: executors send exceptions between processes this way
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from landscape import errors
-from landscape.errors import ConfigError, DataError, LandscapeError, StorageError, nearest, unknown_name
+from landscape.config import require_name
+from landscape.errors import ConfigError, DataError, LandscapeError, StorageError, nearest, shown, unknown_name
 
 FAMILY = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LandscapeError)]
 
@@ -68,3 +72,39 @@ def test_unknown_name_copes_with_odd_input():
     assert "no key at all" in str(unknown_name("key", "a", []))
     assert isinstance(unknown_name("model", "a", ["b"], errors.ModelError), errors.ModelError)
     assert "one of a, b" in str(unknown_name("key", "x", iter(["b", "a"])))
+
+
+class Long:
+    def __repr__(self) -> str:
+        return "long\n" * 100
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (5, "5"),
+        ("a", "'a'"),
+        (None, "None"),
+        ("a" * 200, "'" + "a" * 79 + "..."),
+        (ConfigError, "the class ConfigError itself"),
+        (np.zeros((2, 3)), "ndarray of shape (2, 3), float64"),
+        (torch.zeros(2), "Tensor of shape (2,), torch.float32"),
+        (torch.tensor(2.0), "tensor(2.)"),
+        (np.float64(2.0), "np.float64(2.0)"),
+        (Long(), "Long"),
+        (object(), "object"),
+        ([*range(100)], "list"),
+        (nn.Sequential(nn.Linear(1, 1)), "Sequential"),
+        (nn.Linear(1, 1, bias=False), "Linear(in_features=1, out_features=1, bias=False)"),
+        (test_nearest, "the function test_nearest"),
+    ],
+)
+def test_shown(value, said):
+    assert shown(value) == said
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}, object(), np.ones(3), torch.ones(3), b"sam", True])
+def test_a_name_of_another_kind_is_an_unknown_name(value):
+    require_name("optimizer", "sam", ("sgd", "sam"))
+    with pytest.raises(ConfigError, match=r"Unknown optimizer .*Expected: one of sam, sgd.*What to do: Choose"):
+        require_name("optimizer", value, ("sgd", "sam"))

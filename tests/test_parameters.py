@@ -162,3 +162,43 @@ def test_a_subset_keeps_the_order_of_the_layout(patterns, names):
 def test_a_pattern_that_fits_nothing_is_told(patterns):
     with pytest.raises(ConfigError, match="No weight that moves is called"):
         Layout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))).subset(patterns)
+
+
+class Scaled(nn.Module):
+    """A linear layer times one trainable number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(-2.0, dtype=torch.float64))
+        self.linear = nn.Linear(3, 2).double()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.linear(inputs)
+
+
+def test_a_single_number_is_one_filter():
+    layout = Layout.of(Scaled())
+    assert layout.shapes[0] == () and layout.sizes == (1, 6, 2) and layout.filters == 4
+    assert layout.is_bias_or_norm == (True, False, True)
+    assert layout.filter_index().tolist() == [0, 1, 1, 1, 2, 2, 2, 3, 3]
+    vector = torch.arange(9, dtype=torch.float64)
+    norms = layout.filter_norms(vector).tolist()
+    assert norms == pytest.approx([0.0, 14**0.5, (16 + 25 + 36) ** 0.5, (49 + 64) ** 0.5], rel=1e-15)
+    assert torch.equal(layout.flatten(layout.named(vector)), vector)
+
+
+def test_a_model_of_single_numbers_only():
+    model = nn.ParameterDict({"a": nn.Parameter(torch.tensor(1.0)), "b": nn.Parameter(torch.tensor(2.0))})
+    layout = Layout.of(model)
+    assert (layout.size, layout.filters, layout.filter_index().tolist()) == (2, 2, [0, 1])
+    assert layout.filter_norms(torch.tensor([3.0, -4.0])).tolist() == [3.0, 4.0]
+
+
+def test_vectors_of_another_kind():
+    layout = Layout.of(nn.Linear(3, 2))
+    for vector in (np.ones(8), [1.0] * 8, None, torch.ones(8, dtype=torch.complex64), torch.ones(7)):
+        for ask in (layout.check, layout.named, layout.filter_norms):
+            with pytest.raises(MismatchError, match=r"Expected: .*\(8,\).*Got: .*What to do: "):
+                ask(vector)
+    with pytest.raises(MismatchError, match="a model, or name to tensor"):
+        layout.flatten(np.ones(8))

@@ -2,6 +2,7 @@
 
 from landscape.storage.arrays import load_arrays, save_arrays, sha256_arrays
 from landscape.storage.files import (
+    is_temporary,
     process_alive,
     read_json,
     remove_stale_temporaries,
@@ -16,13 +17,15 @@ from landscape.storage.files import (
 )
 from landscape.storage.ledger import Ledger, append_line
 from landscape.storage.lock import FolderLock, holder_is_gone
-from landscape.storage.paths import safe_join
+from landscape.storage.paths import as_path, safe_join
 
 __all__ = [
     "FolderLock",
     "Ledger",
     "append_line",
+    "as_path",
     "holder_is_gone",
+    "is_temporary",
     "load_arrays",
     "process_alive",
     "read_json",

@@ -8,13 +8,13 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
 from landscape.errors import CorruptFileError, StorageError
 from landscape.storage.files import write_bytes
+from landscape.storage.paths import as_path
 
 _CHECKSUM = "__sha256__"
 
@@ -85,9 +85,9 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         StorageError: There is no such file.
         CorruptFileError: The file is truncated or damaged, or was not written by :func:`save_arrays`.
     """
-    path = Path(path)
+    path = as_path(path)
     fix = "Delete it and compute it again, or restore a copy."
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes a name of any length
         raise StorageError(f"There is no file {path}.", fix="Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:

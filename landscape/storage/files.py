@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import CorruptFileError, StorageError
+from landscape.storage.paths import as_path
 
 _TEMPORARY = ".landscape-tmp"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,7 +29,7 @@ _FOLDER_NOT_SYNCABLE = (errno.EINVAL, errno.ENOTSUP)
 
 
 def _temporary_name(path: Path) -> Path:
-    stem = path.name.encode()[:80].decode(errors="ignore")
+    stem = os.fsencode(path.name)[:80].decode(errors="ignore")
     return path.with_name(f".{stem}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{_TEMPORARY}")
 
 
@@ -87,12 +88,14 @@ def replacing(path: str | os.PathLike[str], *, size: int | None = None) -> Itera
         ...     os.listdir(folder)
         ['a.txt']
     """
-    path = Path(path)
+    path = as_path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, it takes any name
         raise StorageError(f"Could not write {path}.", got="a folder", fix="Name a file in it, or move it away.")
     temporary = _temporary_name(path)
     try:
         _make_folder(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # a name that the disk does not take: now, not after the work
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -203,7 +206,7 @@ def read_json(path: str | os.PathLike[str], *, fix: str = "Delete it, or restore
         StorageError: There is no such file, or it cannot be read.
         CorruptFileError: It is not JSON.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -247,11 +250,22 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     Raises:
         StorageError: There is no such file, or it cannot be read.
     """
+    path = as_path(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _read_error(Path(path), error) from error
+        raise _read_error(path, error) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that an atomic write uses until it is done.
+
+    Example:
+        >>> is_temporary("points.jsonl"), is_temporary(".identity.json.host.7.0123abcd.landscape-tmp")
+        (False, True)
+    """
+    return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
 def remove_stale_temporaries(folder: str | os.PathLike[str]) -> int:

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from landscape.errors import CorruptFileError, StorageError
 from landscape.storage.files import sync_folder, write_bytes
+from landscape.storage.paths import as_path
 
 _TORN = b"\x18"  # ASCII "cancel"; JSON text never holds it
 _MARK = b'"check": "'  # each line ends with its own checksum under this key
@@ -31,14 +31,14 @@ class Ledger:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     ledger = Ledger(Path(folder, "metrics.jsonl"))
+        ...     ledger = Ledger(f"{folder}/metrics.jsonl")
         ...     ledger.append({"epoch": 1, "loss": float("nan")})
         ...     ledger.rows()
         [{'epoch': 1, 'loss': nan}]
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row and flush it to the disk.
@@ -146,8 +146,9 @@ def append_line(path: str | os.PathLike[str], text: str) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
+    path = as_path(path)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.replace("\n", " ") + "\n")
     except OSError as error:

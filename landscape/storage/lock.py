@@ -12,6 +12,7 @@ from types import TracebackType
 
 from landscape.errors import LockedError, StorageError
 from landscape.storage.files import process_alive
+from landscape.storage.paths import as_path
 
 
 class FolderLock:
@@ -30,7 +31,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder) / "lock"
+        self.path = as_path(folder) / "lock"
         self._descriptor: int | None = None
 
     def acquire(self) -> None:

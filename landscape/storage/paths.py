@@ -6,10 +6,46 @@ import os
 import re
 from pathlib import Path
 
-from landscape.errors import MismatchError
+from landscape.errors import MismatchError, StorageError, shown
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\\\ud800-\udfff]")
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def as_path(path: object) -> Path:
+    """Return a path, or say why something cannot be one.
+
+    Args:
+        path: What a caller named as a file or a folder; neither need exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: It is neither text nor a path, or it is empty, or holds what no file system takes.
+
+    Example:
+        >>> as_path("results/a.npz").name
+        'a.npz'
+    """
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise StorageError("This is no path.", expected="a text or a pathlib.Path", got=shown(path), fix="Name a file.")
+    try:
+        usable = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair
+        usable = False
+    if not usable:
+        raise StorageError(
+            "This cannot be the name of a file or folder.",
+            expected="at least one character, and only what can be written in UTF-8",
+            got=shown(text),
+            fix="Use letters, digits, '-', '_' and '.'.",
+        )
+    return Path(text)
 
 
 def _leaves(part: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.errors import CorruptFileError, MismatchError
+from landscape.errors import CorruptFileError, MismatchError, shown
 from landscape.storage import load_arrays, save_arrays
 
 _KIND, _TEXT, _VERSION = "__kind__", "__text__", 1
@@ -29,13 +29,25 @@ def frozen_array(name: str, value: Any, shape: tuple[int, ...], dtype: type = np
         The array; it cannot be written to.
 
     Raises:
-        MismatchError: The shape is another one.
+        MismatchError: These are no numbers, or the shape is another one.
 
     Example:
         >>> frozen_array("loss", [1, 2], (-1,)).tolist()
         [1.0, 2.0]
     """
-    array = np.array(value, dtype=dtype)
+    try:
+        found = np.asarray(value)
+        whole = np.issubdtype(dtype, np.integer)
+        if found.dtype.kind == "c" or (whole and not np.isfinite(found).all()):
+            raise TypeError(f"no numbers of {dtype}")
+        array = np.array(found, dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise MismatchError(
+            f"The result's {name} cannot be read as numbers.",
+            expected=f"numbers, shape {shape}",
+            got=shown(value),
+            fix="Build results with the functions that compute them, or load them from their files.",
+        ) from error
     fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits:
         raise MismatchError(

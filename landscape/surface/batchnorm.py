@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from landscape.errors import DataError, MismatchError, unknown_name
+from landscape.config import require_name
+from landscape.errors import DataError, MismatchError
 from landscape.objective import Objective
 from landscape.seeding import generator
+from landscape.surface.arguments import check_objective, check_statistics
 
 BATCH_NORMS = ("running", "recompute")
 STATISTICS_BATCH = 256
@@ -51,6 +53,7 @@ def recompute_batch_norm(objective: Objective, *, statistics_from: Objective | N
         An objective; the one given, where its model keeps no running statistics.
 
     Raises:
+        ConfigError: It is no objective, or ``statistics_from`` is none.
         DataError: There are too few examples for statistics.
         MismatchError: ``statistics_from`` is on another device or of another dtype.
 
@@ -65,6 +68,8 @@ def recompute_batch_norm(objective: Objective, *, statistics_from: Objective | N
         P. Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018, section 3.2.
         K. Jordan et al., REPAIR: REnormalizing Permuted Activations for Interpolation Repair, ICLR 2023.
     """
+    check_objective(objective, "recompute_batch_norm")
+    check_statistics(statistics_from)
     if not running_norms(objective.model):
         return objective
     source = objective if statistics_from is None else statistics_from
@@ -86,8 +91,8 @@ def with_batch_norm(objective: Objective, batch_norm: str, statistics_from: Obje
         DataError: There are too few examples for statistics.
         MismatchError: ``statistics_from`` is on another device or of another dtype.
     """
-    if batch_norm not in BATCH_NORMS:
-        raise unknown_name("policy for batch_norm", batch_norm, BATCH_NORMS)
+    require_name("policy for batch_norm", batch_norm, BATCH_NORMS)
+    check_statistics(statistics_from)
     return objective if batch_norm == "running" else recompute_batch_norm(objective, statistics_from=statistics_from)
 
 

@@ -19,6 +19,7 @@ from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import generator, preserved_rng
 from landscape.surface import grid
+from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.batchnorm import batch_statistics, recompute_batch_norm, running_norms
 from landscape.surface.connectivity import check_frozen
 from landscape.surface.directions import direction_between, point_of, weights_checksum
@@ -90,7 +91,7 @@ def bezier_curve(
         The curve with its losses; ``curve.plane`` and ``curve.coordinates`` are what to draw it on.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: It is no objective, or an option is out of range.
         MismatchError: The two models do not have the same weights, or differ in weights that do not move.
         NonFiniteError: The training diverged.
         NonDeterministicError: The model draws random numbers in evaluation mode.
@@ -100,6 +101,7 @@ def bezier_curve(
         T. Garipov et al., Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs, NeurIPS 2018, section 3.
         F. Draxler et al., Essentially No Barriers in Neural Network Energy Landscape, ICML 2018.
     """
+    check_objective(objective, "bezier_curve")
     options = _Options(
         epochs=epochs, lr=lr, momentum=momentum, weight_decay=weight_decay, batch_size=batch_size, seed=seed
     )
@@ -149,12 +151,14 @@ def evaluate_curve(
         The same curve with these losses.
 
     Raises:
-        ConfigError: There are fewer than two points.
+        ConfigError: It is no objective or no curve, or there are fewer than two points.
         MismatchError: The curve belongs to another model.
         NonDeterministicError: The model draws random numbers in evaluation mode.
         DataError: There are too few examples for statistics.
     """
     begin, places = time.perf_counter(), _places(points)
+    check_objective(objective, "evaluate_curve")
+    check_kind(curve, Curve, "This is no curve.", fix="Train one: bezier_curve(objective, other).")
     objective.check_vector(curve.start)
     objective.check_deterministic()
     fitting = recompute_batch_norm(objective, statistics_from=statistics_from)

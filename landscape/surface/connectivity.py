@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.config import require_name
+from landscape.errors import ConfigError, MismatchError
 from landscape.objective import Objective
 from landscape.parameters import unwrapped
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
+from landscape.surface.arguments import check_kind, check_objective, check_statistics
 from landscape.surface.collector import Field
 from landscape.surface.directions import Direction, direction_between
 from landscape.surface.evaluate import evaluate_line
-from landscape.surface.path_results import Barrier, Curve
+from landscape.surface.path_results import QUANTITIES, Barrier, Curve
 from landscape.surface.planes import Point
 from landscape.surface.results import Line
 
@@ -50,7 +52,7 @@ def interpolation_line(
         The line; its alpha is t.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: It is no objective, or an option is out of range.
         MismatchError: The two models do not have the same weights, or differ in weights that do not move; or
             "interpolate" is asked for a weight vector, which has no statistics.
         NonDeterministicError: The model draws random numbers in evaluation mode.
@@ -68,8 +70,9 @@ def interpolation_line(
         J. Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020. K. Jordan et al.,
         REPAIR: REnormalizing Permuted Activations for Interpolation Repair, ICLR 2023 (why statistics are recomputed).
     """
-    if batch_norm not in POLICIES:
-        raise unknown_name("policy for batch_norm", batch_norm, POLICIES)
+    check_objective(objective, "interpolation_line")
+    require_name("policy for batch_norm", batch_norm, POLICIES)
+    check_statistics(statistics_from)
     direction = direction_between(objective, other)
     check_frozen(objective, other)
     if batch_norm == "interpolate" and (moving := _moving_buffers(objective, other)):
@@ -177,7 +180,7 @@ def barrier(path: Line | Curve, *, quantity: str = "loss") -> Barrier:
         The barrier, with Frankle et al.'s measure beside it.
 
     Raises:
-        ConfigError: ``quantity`` is unknown.
+        ConfigError: It is no line and no curve, or ``quantity`` is unknown.
         MismatchError: The path has no point at 0 or 1, or a point between them is not computed yet.
 
     Example:
@@ -191,6 +194,9 @@ def barrier(path: Line | Curve, *, quantity: str = "loss") -> Barrier:
         R. Entezari et al., The Role of Permutation Invariance in Linear Mode Connectivity of Neural Networks, ICLR
         2022, definition 2.1. J. Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020.
     """
+    require_name("quantity", quantity, QUANTITIES)
+    fix = "Use interpolation_line(objective, other) or bezier_curve(objective, other)."
+    check_kind(path, Line | Curve, "This is no path between two models.", expected="a Line or a Curve", fix=fix)
     return Barrier.along(path, quantity)
 
 
@@ -217,15 +223,22 @@ def linear_barrier(
         Label to barrier.
 
     Raises:
-        ConfigError: An option is out of range, or there is no objective.
+        ConfigError: An option is out of range, or these are no objectives by label.
         MismatchError: The models do not have the same weights, or the objectives are not of one model.
         NonDeterministicError: The model draws random numbers in evaluation mode.
 
     References:
         See :func:`barrier`.
     """
+    fix = 'Label it: linear_barrier({"train": objective}, other).'
+    check_kind(objectives, Mapping, "These are no objectives by label.", expected="{label: objective}", fix=fix)
     if not objectives:
-        raise ConfigError("There is nothing to measure.", expected="{label: objective}", got="no objective")
+        raise ConfigError(
+            "There is nothing to measure.", expected="{label: objective}", got="no objective", fix="Pass one or more."
+        )
+    for label, objective in objectives.items():
+        check_objective(objective, "linear_barrier", name=f"entry {label!r}")
+    require_name("quantity", quantity, QUANTITIES)
     first = next(iter(objectives.values()))
     for label, objective in objectives.items():
         same = objective.layout.fingerprint == first.layout.fingerprint

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.config import require_name
 from landscape.description import checksum_tensors
-from landscape.errors import ConfigError, MismatchError, NonFiniteError, unknown_name
+from landscape.errors import ConfigError, MismatchError, NonFiniteError, shown
 from landscape.objective import Objective
 from landscape.parameters import Layout
 from landscape.seeding import generator
+from landscape.surface.arguments import check_axis_vector, check_objective, check_record
 
 NORMS = ("filter", "layer", "weight", "model", "none")
 IGNORES = ("biasbn", None)
@@ -25,7 +27,7 @@ class Direction:
     """A direction in weight space, and where it came from.
 
     Attributes:
-        vector: (P,), in ``named_parameters`` order.
+        vector: (P,) floating-point tensor, in ``named_parameters`` order.
         kind: "random", "gradient", "sam", "amp", "between", "eigen", "trajectory", or a word of your own.
         norm: How its length was chosen: "filter", "layer", "weight", "model", "none" (as drawn), or "unit" (length 1).
         ignore: "biasbn" where tensors with fewer than two dimensions were left out, else None.
@@ -33,6 +35,10 @@ class Direction:
         layout: The fingerprint of the weights' layout; None where only the length P is known.
         weights: The SHA-256 of the weights it was made from, or None.
         details: What else is known of it, plain JSON values: an eigenvector's eigenvalue, for example.
+
+    Raises:
+        MismatchError: The vector is no floating-point tensor of shape (P,); complex numbers are none.
+        ConfigError: One of the others is no plain JSON value, or kind or norm is no text.
 
     Example:
         >>> Direction(vector=torch.tensor([3.0, 4.0]), kind="mine", norm="none").length
@@ -47,6 +53,19 @@ class Direction:
     layout: str | None = None
     weights: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_axis_vector(self.vector)
+        texts = {"kind": self.kind, "norm": self.norm}
+        maybe = {"ignore": self.ignore, "layout": self.layout, "weights": self.weights}
+        check_record(texts, maybe, self.seed, self.details)
+
+    def __repr__(self) -> str:
+        """One line: what it is, of how many weights, how its length was chosen, and its seed."""
+        known = {"norm": self.norm, "ignore": self.ignore, "seed": self.seed}
+        told = "".join(f", {name} {value}" for name, value in known.items() if value is not None)
+        dtype = str(self.vector.dtype).removeprefix("torch.")
+        return f"Direction({self.kind}, P = {self.size}{told}, {dtype}, {self.vector.device})"
 
     @property
     def size(self) -> int:
@@ -120,7 +139,7 @@ def random_direction(
         The direction, on the objective's device and in its dtype.
 
     Raises:
-        ConfigError: ``norm`` or ``ignore`` is unknown.
+        ConfigError: It is no objective, ``norm`` or ``ignore`` is unknown, or ``ignore`` leaves no weight to move.
 
     Example:
         >>> model = torch.nn.Linear(3, 2).double()
@@ -134,15 +153,22 @@ def random_direction(
     References:
         H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018, sections 3 and 4.
     """
-    if norm not in NORMS:
-        raise unknown_name("norm", norm, NORMS)
-    if ignore not in IGNORES:
+    check_objective(objective, "random_direction")
+    require_name("norm", norm, NORMS)
+    if not (ignore is None or isinstance(ignore, str)) or ignore not in IGNORES:
         raise ConfigError(
-            f"Unknown ignore {ignore!r}.",
+            f"Unknown ignore {shown(ignore)}.",
             expected="'biasbn' or None",
             fix="Use 'biasbn' to hold biases and norms still.",
         )
     layout, weights = objective.layout, objective.weights()
+    if ignore == "biasbn" and all(layout.is_bias_or_norm):
+        raise ConfigError(
+            "No weight is left to move: ignore='biasbn' holds tensors with fewer than two dimensions still.",
+            expected="a trainable tensor with two or more dimensions",
+            got=f"only {', '.join(layout.names[:3])}{' and others' if len(layout.names) > 3 else ''}",
+            fix="Pass ignore=None, which moves biases and normalization scales too.",
+        )
     drawn = draw_normal(layout.size, seed, "direction")
     vector = _scaled(drawn, weights.cpu().double(), layout, norm)
     if ignore == "biasbn":
@@ -175,7 +201,7 @@ def gradient_direction(objective: Objective, *, norm: str = "unit") -> Direction
         The direction, on the objective's device and in its dtype; ``||g||`` is in its ``details["gradient_norm"]``.
 
     Raises:
-        ConfigError: ``norm`` is unknown.
+        ConfigError: It is no objective, or ``norm`` is unknown.
         NonFiniteError: The gradient is NaN, infinite, or zero everywhere, so it has no direction.
 
     Example:
@@ -186,8 +212,8 @@ def gradient_direction(objective: Objective, *, norm: str = "unit") -> Direction
         >>> [round(x, 6) for x in direction.vector.tolist()], direction.details["gradient_norm"]
         ([0.6, 0.8], 5.0)
     """
-    if norm not in (*NORMS, "unit"):
-        raise unknown_name("norm", norm, (*NORMS, "unit"))
+    check_objective(objective, "gradient_direction")
+    require_name("norm", norm, (*NORMS, "unit"))
     layout, weights, gradient = objective.layout, objective.weights(), objective.gradient().double()
     length = gradient_length(gradient, "direction of kind 'gradient'")
     vector = gradient / length if norm == "unit" else _scaled(gradient.cpu(), weights.cpu().double(), layout, norm)
@@ -301,6 +327,6 @@ def point_of(source: nn.Module | Objective | Tensor) -> tuple[Tensor, str | None
     raise MismatchError(
         "This is no point in weight space.",
         expected="a model, an Objective, or a floating-point tensor of shape (P,)",
-        got=f"a tensor of shape {tuple(source.shape)}" if isinstance(source, Tensor) else type(source).__name__,
+        got=f"a tensor of shape {tuple(source.shape)}, {source.dtype}" if isinstance(source, Tensor) else shown(source),
         fix="Pass the model itself, or objective.weights().",
     )

@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from landscape.config import is_whole
-from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.config import is_whole, require_name
+from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
+from landscape.surface.arguments import check_callback, check_objective
 from landscape.surface.batchnorm import with_batch_norm
 from landscape.surface.collector import Collector, Field
 from landscape.surface.directions import Direction
@@ -26,7 +28,7 @@ from landscape.surface.engines import ENGINES
 from landscape.surface.planes import Plane
 from landscape.surface.remote import Remote
 from landscape.surface.results import Line, Surface
-from landscape.surface.store import Center, PointStore, stored_engine
+from landscape.surface.store import Center, PointStore, store_folder, stored_engine
 
 _DECISIVE = (
     "model", "model_sha256", "layout", "weights_sha256", "fixed_sha256", "data_sha256", "normalization", "examples",
@@ -75,7 +77,7 @@ def evaluate_line(
         The line. NaN and infinite losses are kept, with status 2.
 
     Raises:
-        ConfigError: An option is unknown or out of range.
+        ConfigError: It is no objective, or an option is unknown, out of range or of another kind.
         MismatchError: The direction belongs to another model, or the store to something else.
         NonDeterministicError: The model draws random numbers in evaluation mode.
         StorageError: The store cannot be read or written.
@@ -91,6 +93,7 @@ def evaluate_line(
         >>> evaluate_line(objective, ahead, points=3, progress=False).loss.tolist()  # (2 + alpha)**2
         [1.0, 4.0, 9.0]
     """
+    _check_kinds(objective, "evaluate_line", executor, on_update)
     alphas = grid.axis(extent, points)
     if not isinstance(direction, Direction):
         raise _not_a("direction", "random_direction(objective) or direction_between(a, b)", direction)
@@ -154,7 +157,7 @@ def evaluate_surface(
         The surface. NaN and infinite losses are kept, with status 2.
 
     Raises:
-        ConfigError: An option is unknown or out of range.
+        ConfigError: It is no objective, or an option is unknown, out of range or of another kind.
         MismatchError: The plane belongs to another model, or the store to something else.
         NonDeterministicError: The model draws random numbers in evaluation mode.
         StorageError: The store cannot be read or written.
@@ -174,6 +177,7 @@ def evaluate_surface(
     References:
         H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018.
     """
+    _check_kinds(objective, "evaluate_surface", executor, on_update)
     ranges = zip(("alphas", "betas"), grid.both_extents(extent), grid.both(points), strict=True)
     axes = {name: grid.axis(reach, n) for name, reach, n in ranges}
     if not isinstance(plane, Plane):
@@ -206,7 +210,19 @@ def at_origin(objective: Objective, plane: Plane) -> Objective:
 
 
 def _not_a(what: str, fix: str, got: object) -> MismatchError:
-    return MismatchError(f"This is no {what}.", expected=what.title(), got=type(got).__name__, fix=f"Use {fix}.")
+    return MismatchError(f"This is no {what}.", expected=what.title(), got=shown(got), fix=f"Use {fix}.")
+
+
+def _check_kinds(objective: object, asked: str, executor: object, on_update: object) -> None:
+    check_objective(objective, asked)
+    check_callback(on_update)
+    if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
+        raise ConfigError(
+            "This is no executor.",
+            expected="something to submit work to, or None",
+            got=shown(executor),
+            fix="For example concurrent.futures.ProcessPoolExecutor(), or client.get_executor() of Dask.",
+        )
 
 
 class _Task:
@@ -241,10 +257,13 @@ class _Task:
     @torch.inference_mode(False)
     def run(self, store: Store, on_update: Callable[[Any], None] | None, progress: bool) -> Any:
         """Evaluate what is missing and build the result, in normal mode: workers do not inherit the caller's."""
+        folder = None if store is None else store_folder(store)
         self.objective.check_deterministic()
         with preserved_rng():
-            choice = self._choose(store)
-        opened = nullcontext(None) if store is None else PointStore(store, self._identity(), self._center())
+            choice = self._choose(folder)
+        opened: Any = nullcontext(None)
+        if folder is not None:
+            opened = PointStore(folder, self._identity(), self._center(), self.field.count)
         with opened as points, preserved_rng():
             if points is not None:
                 self._resume(points)
@@ -255,14 +274,14 @@ class _Task:
         return result
 
     def _resume(self, points: PointStore) -> None:
-        found = points.read(self.field.count)
+        found = points.read()
         self.field.set(*found)
         self.order = self.order[~np.isin(self.order, found[0])]
         self.provenance["points_resumed"] = self.field.count - len(self.order)
 
-    def _choose(self, store: Store) -> Choice:
+    def _choose(self, folder: Path | None) -> Choice:
         """Build the engine: the one that a store was begun with, or the one asked for."""
-        begun = None if store is None else stored_engine(store)
+        begun = None if folder is None else stored_engine(folder, ENGINES)
         wanted = begun if begun is not None and self.engine == "auto" else self.engine
         vectors = [direction.vector for direction in self.directions]
         away = self.coordinates[np.abs(self.coordinates).sum(1).argsort()[::-1]].tolist()
@@ -360,12 +379,11 @@ def _check_reach(objective: Objective, axes: dict[str, np.ndarray]) -> None:
 
 
 def _check_options(engine: str, workers: int | str) -> None:
-    if engine not in ("auto", *ENGINES):
-        raise unknown_name("engine", engine, ("auto", *ENGINES))
-    if workers != "auto" and not (is_whole(workers) and int(workers) >= 1):
+    require_name("engine", engine, ("auto", *ENGINES))
+    if not (isinstance(workers, str) and workers == "auto") and not (is_whole(workers) and int(workers) >= 1):
         raise ConfigError(
             "The number of workers is out of range.",
             expected="'auto', or a whole number of at least 1",
-            got=repr(workers),
+            got=shown(workers),
             fix="Leave it out: as many as torch.get_num_threads().",
         )

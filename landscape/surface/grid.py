@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import ConfigError, unknown_name
+from landscape.config import require_name
+from landscape.errors import ConfigError, shown
 
 ORDERS = ("coarse-to-fine", "rows")
 Extent = float | tuple[float, float]
@@ -46,7 +47,7 @@ def axis(extent: Extent, points: int) -> np.ndarray:
         raise ConfigError(
             "The extent is out of range.",
             expected="a positive number, or (low, high)",
-            got=repr(extent),
+            got=shown(extent),
             fix="Use 1.0.",
         )
     if count == 1:
@@ -56,7 +57,12 @@ def axis(extent: Extent, points: int) -> np.ndarray:
 
 def _between(low: float, high: float, count: int) -> np.ndarray:
     if count == 1:
-        raise ConfigError("One point does not make an interval.", expected="at least 2 points", got=1)
+        raise ConfigError(
+            "One point does not make an interval.",
+            expected="at least 2 points",
+            got=1,
+            fix="Use points=3.",
+        )
     values = np.linspace(low, high, count)
     values[np.abs(values) < 1e-12 * (high - low)] = 0.0
     return values
@@ -64,8 +70,13 @@ def _between(low: float, high: float, count: int) -> np.ndarray:
 
 def _count(points: Any) -> int:
     if isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1:
-        raise ConfigError("The number of points is out of range.", expected="a positive integer", got=repr(points))
+        raise _no_count("a positive integer", points)
     return int(points)
+
+
+def _no_count(expected: str, got: object) -> ConfigError:
+    fix = "An odd number, 21 for example, has the center as one of its points."
+    return ConfigError("The number of points is out of range.", expected=expected, got=shown(got), fix=fix)
 
 
 def _number(value: Any) -> float:
@@ -78,7 +89,12 @@ def _number(value: Any) -> float:
 def _pair(extent: tuple[float, float] | list[float]) -> tuple[float, float]:
     numbers = [_number(value) for value in extent]
     if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or not numbers[0] < numbers[1]:
-        raise ConfigError("The extent is out of range.", expected="(low, high) with low < high", got=repr(extent))
+        raise ConfigError(
+            "The extent is out of range.",
+            expected="(low, high) with low < high",
+            got=shown(extent),
+            fix="For example (-1.0, 1.0); one such pair for each axis of a plane.",
+        )
     return numbers[0], numbers[1]
 
 
@@ -94,7 +110,7 @@ def both(points: Any) -> tuple[int, int]:
     """
     if isinstance(points, tuple | list):
         if len(points) != 2:
-            raise ConfigError("The number of points is out of range.", expected="a pair (A, B)", got=repr(points))
+            raise _no_count("a positive integer, or a pair (A, B)", points)
         return _count(points[0]), _count(points[1])
     return _count(points), _count(points)
 
@@ -129,7 +145,7 @@ def covering(coordinates: np.ndarray, margin: float) -> tuple[tuple[float, float
         ((-2.0, 6.0), (0.0, 4.0))
     """
     if not (math.isfinite(_number(margin)) and margin >= 0):
-        raise ConfigError("The margin is out of range.", expected="0 or more", got=repr(margin), fix="Use 0.25.")
+        raise ConfigError("The margin is out of range.", expected="0 or more", got=shown(margin), fix="Use 0.25.")
     low, high = coordinates.min(0), coordinates.max(0)
     if not (high > low).all():
         raise ConfigError(
@@ -184,8 +200,7 @@ def evaluation_order(shape: tuple[int, ...], order: str) -> np.ndarray:
         >>> evaluation_order((5,), "coarse-to-fine").tolist()
         [0, 4, 2, 1, 3]
     """
-    if order not in ORDERS:
-        raise unknown_name("order", order, ORDERS)
+    require_name("order", order, ORDERS)
     indices = np.arange(math.prod(shape))
     if order == "rows":
         return indices

@@ -12,6 +12,7 @@ import numpy as np
 
 from landscape.errors import ConfigError, DataError
 from landscape.surface.archive import frozen_array, span
+from landscape.surface.arguments import check_kind
 from landscape.surface.grid import both
 from landscape.surface.results import DONE, INTERPOLATED, MISSING, NON_FINITE, Surface
 
@@ -119,7 +120,7 @@ def interpolate(surface: Surface, *, points: int | tuple[int, int] = (81, 81)) -
 
     Raises:
         ConfigError: ``points`` is no number, or no pair of numbers, of at least 2.
-        DataError: The surface is itself interpolated, or an axis does not ascend.
+        DataError: It is no surface, is itself interpolated, or an axis does not ascend.
 
     Example:
         >>> axis = np.linspace(-1, 1, 5)
@@ -172,6 +173,8 @@ def interpolate(surface: Surface, *, points: int | tuple[int, int] = (81, 81)) -
 
 
 def _check(surface: Surface) -> None:
+    fix = "Use evaluate_surface(objective, plane), Surface.load(path) or import_result(path)."
+    check_kind(surface, Surface, "This is no surface.", fix=fix, error=DataError)
     if "interpolated" in surface.provenance:
         raise DataError(
             "This surface is interpolated already.", expected="a computed surface", fix="Interpolate what was computed."
@@ -179,7 +182,12 @@ def _check(surface: Surface) -> None:
     for name in ("alphas", "betas"):
         axis = getattr(surface, name)
         if not (len(axis) and np.isfinite(axis).all() and (np.diff(axis) > 0).all()):
-            raise DataError(f"The surface's {name} do not ascend.", got=np.array2string(axis, threshold=8))
+            raise DataError(
+                f"The surface's {name} do not ascend.",
+                expected="finite numbers, each above the one before",
+                got=np.array2string(axis, threshold=8),
+                fix="Sort its axis, and the losses with it.",
+            )
 
 
 def _label(view: InterpolatedSurface, logarithms: bool) -> dict[str, Any]:
@@ -199,7 +207,9 @@ def _view_axis(nodes: np.ndarray, count: int) -> np.ndarray:
     if len(nodes) == 1:
         return nodes.copy()
     if count < 2:
-        raise ConfigError("An axis of several nodes cannot be seen in one point.", expected="at least 2", got=count)
+        raise ConfigError(
+            "An axis of several nodes cannot be seen in one point.", expected="at least 2", got=count, fix="Use 81."
+        )
     axis = np.linspace(nodes[0], nodes[-1], count)
     nearest = nodes[np.abs(axis[:, None] - nodes).argmin(axis=1)]
     return np.where(np.abs(axis - nearest) <= 1e-12 * (nodes[-1] - nodes[0]), nearest, axis)

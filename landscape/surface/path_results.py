@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.config import is_number, require
 from landscape.errors import MismatchError, unknown_name
 from landscape.surface.archive import StoredResult, frozen_array, span
 from landscape.surface.directed import DirectedResult
@@ -220,7 +221,15 @@ class Curve(StoredResult):
         return 2 * t * (1 - t) * np.array(marks["middle"]) + t**2 * np.array(marks["end"])
 
     def point(self, t: float) -> Tensor:
-        """Return the weights at a place on the curve, (P,); at 0 and 1 bit for bit those of the models."""
+        """Return the weights at a place on the curve, (P,); at 0 and 1 bit for bit those of the models.
+
+        Args:
+            t: The place: 0 is the start, 1 the end.
+
+        Raises:
+            ConfigError: It is no number.
+        """
+        require(is_number(t), "t", "a number, 0 at the start and 1 at the end", t, "Use 0.5 for the middle.")
         return (1 - t) ** 2 * self.start + 2 * t * (1 - t) * self.middle + t**2 * self.end
 
     _points = ("start", "middle", "end")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.config import is_whole, require, require_name
+from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed, preserved_rng
+from landscape.surface.arguments import check_objective
 from landscape.surface.directions import Direction, draw_normal, gradient_length, weights_checksum
 from landscape.surface.results import Profile
 from landscape.surface.single import PlainEngine
@@ -42,7 +45,7 @@ def perturbation_direction(objective: Objective, kind: str, *, seed: int = 0) ->
         (P,), of norm 1, on the objective's device and in its dtype.
 
     Raises:
-        ConfigError: ``kind`` is unknown.
+        ConfigError: It is no objective, or ``kind`` is unknown.
         NonFiniteError: The gradient is NaN, infinite, or zero everywhere, so it has no direction.
 
     Example:
@@ -56,8 +59,8 @@ def perturbation_direction(objective: Objective, kind: str, *, seed: int = 0) ->
         P. Foret et al., Sharpness-Aware Minimization, ICLR 2021, equation 2. Y. Zheng, R. Zhang, Y. Mao, Regularizing
         Neural Networks via Adversarial Model Perturbation, CVPR 2021, algorithm 1 (per tensor in the authors' code).
     """
-    if kind not in KINDS:
-        raise unknown_name("kind of perturbation", kind, KINDS)
+    check_objective(objective, "a perturbation")
+    require_name("kind of perturbation", kind, KINDS)
     if kind == "random":
         drawn = draw_normal(objective.size, seed, "perturbation")
         return (drawn / torch.linalg.vector_norm(drawn)).to(device=objective.device, dtype=objective.dtype)
@@ -79,6 +82,7 @@ def sam_direction(objective: Objective) -> Direction:
         The direction, of norm 1.
 
     Raises:
+        ConfigError: It is no objective.
         NonFiniteError: The gradient has no direction.
 
     References:
@@ -100,6 +104,7 @@ def amp_direction(objective: Objective) -> Direction:
         The direction, of norm 1.
 
     Raises:
+        ConfigError: It is no objective.
         NonFiniteError: The gradient has no direction.
 
     References:
@@ -162,7 +167,8 @@ def perturbation_profile(
         The profile. NaN and infinite losses are kept. For one draw the standard error is NaN.
 
     Raises:
-        ConfigError: A kind is unknown, a radius is negative or not finite, or ``draws`` is no positive integer.
+        ConfigError: It is no objective, a kind is unknown, a radius is negative or not finite, or ``draws`` is no
+            positive integer.
         MismatchError: ``evaluate_on`` has other weights.
         NonFiniteError: The gradient has no direction.
         NonDeterministicError: The model draws random numbers in evaluation mode.
@@ -178,10 +184,12 @@ def perturbation_profile(
         [1.0, 4.0, 9.0]
     """
     start = time.perf_counter()
+    check_objective(objective, "perturbation_profile")
     chosen, sizes = _kinds(kinds), _radii(radii)
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise ConfigError("draws is out of range.", expected="a positive integer", got=repr(draws))
+    require(is_whole(draws) and draws >= 1, "draws", "a positive integer", draws, "Use draws=10.")
+    derive_seed(seed)  # raises where it is none, also where nothing is drawn
     other = objective if evaluate_on is None else evaluate_on
+    check_objective(other, "perturbation_profile", name="evaluate_on")
     if other.layout.fingerprint != objective.layout.fingerprint:
         raise MismatchError(
             "evaluate_on has other weights.",
@@ -248,21 +256,31 @@ def _stderr(kind: str, values: np.ndarray) -> np.ndarray:
 
 
 def _kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys([kinds] if isinstance(kinds, str) else kinds))
-    for kind in chosen:
-        if kind not in KINDS:
-            raise unknown_name("kind of perturbation", kind, KINDS)
-    if not chosen:
-        raise ConfigError("No kind of perturbation is given.", expected="one or more of " + ", ".join(KINDS))
-    return chosen
+    try:
+        several: list[Any] = [kinds] if isinstance(kinds, str) else list(kinds)
+    except TypeError:  # nothing to go through
+        several = [kinds]
+    for kind in several:
+        require_name("kind of perturbation", kind, KINDS)
+    if not several:
+        expected = "one or more of " + ", ".join(KINDS)
+        raise ConfigError("No kind of perturbation is given.", expected=expected, fix="Leave kinds out for all.")
+    return tuple(dict.fromkeys(several))
 
 
 def _radii(radii: Sequence[float] | np.ndarray | None) -> np.ndarray:
     if radii is None:
         return default_radii()
-    values = np.asarray(radii, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not (np.isfinite(values) & (values >= 0)).all():
+    try:
+        values = np.asarray(radii)
+    except (TypeError, ValueError, RuntimeError):
+        values = np.zeros(0)
+    real = values.dtype.kind in "iuf" and values.ndim == 1 and len(values) > 0
+    if not (real and (np.isfinite(values) & (values >= 0)).all()):
         raise ConfigError(
-            "The radii are out of range.", expected="a list of finite numbers, none negative", got=repr(radii)
+            "The radii are out of range.",
+            expected="a list of finite numbers, none negative",
+            got=shown(radii),
+            fix="Use radii=None for 0 and 16 values from 0.01 to 10.",
         )
-    return values
+    return values.astype(np.float64)

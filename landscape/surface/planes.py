@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ConfigError, MismatchError
+from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.seeding import derive_seed
+from landscape.surface.arguments import check_marks, check_objective
 from landscape.surface.directions import Direction, direction_between, point_of, random_direction, weights_checksum
 from landscape.surface.grid import covering
 
@@ -30,8 +32,9 @@ class Plane:
         marks: Names of points on the plane, and where they lie: (alpha, beta).
 
     Raises:
-        MismatchError: The directions belong to different layouts, or are parallel, or one is zero; or the origin has
-            another length.
+        MismatchError: The directions belong to different layouts, or are parallel, or one is zero; or the origin is no
+            floating-point tensor of their length.
+        ConfigError: The marks are no places by name.
 
     Example:
         >>> axes = [Direction(vector=torch.tensor(v), kind="mine", norm="none") for v in ([1.0, 0.0], [1.0, 1.0])]
@@ -51,7 +54,7 @@ class Plane:
                 raise MismatchError(
                     "A plane needs two directions.",
                     expected="Direction objects",
-                    got=type(axis).__name__,
+                    got=shown(axis),
                     fix="Use random_direction(...) or direction_between(...), or Direction(vector=...).",
                 )
         if first.size != second.size or (first.layout and second.layout and first.layout != second.layout):
@@ -62,18 +65,44 @@ class Plane:
                 fix="Make both directions from one model.",
             )
         if not abs(self.cosine) < 1 - 1e-6:  # NaN too: a zero or non-finite direction
+            raise self._no_plane()
+        if self.origin is not None:
+            self._check_origin()
+        check_marks(self.marks)
+
+    def _no_plane(self) -> MismatchError:
+        """Say why the two directions span none, and what helps."""
+        first, second = self.directions
+        fix = "Use another seed or model for the second direction, or evaluate_line for one direction."
+        if 0.0 in (first.length, second.length):
+            drawn = "random" in (first.kind, second.kind)
+            fix = "Draw it with norm='none': at the scale of weights that are zero, every direction is zero."
+            fix = fix if drawn else "Use two different points for a direction between them."
+        elif not math.isfinite(first.length + second.length):
+            fix = "Use weights and gradients that are finite."
+        return MismatchError(
+            "The two directions span no plane.",
+            expected="two finite directions that are not parallel",
+            got=f"lengths {first.length:.3g} and {second.length:.3g}, cosine {self.cosine:.6g}",
+            fix=fix,
+        )
+
+    def _check_origin(self) -> None:
+        origin, size = self.origin, self.direction1.size
+        right = isinstance(origin, Tensor) and origin.is_floating_point() and tuple(origin.shape) == (size,)
+        if not right:
             raise MismatchError(
-                "The two directions span no plane.",
-                expected="two finite directions that are not parallel",
-                got=f"lengths {first.length:.3g} and {second.length:.3g}, cosine {self.cosine:.6g}",
-                fix="Use another seed or model for the second direction, or evaluate_line for one direction.",
+                "The plane's origin is no point of the model that its directions belong to.",
+                expected=f"a floating-point tensor of shape ({size},)",
+                got=f"shape {tuple(origin.shape)}, {origin.dtype}" if isinstance(origin, Tensor) else shown(origin),
+                fix="Use objective.weights() of the same model, or None for its present weights.",
             )
-        if self.origin is not None and tuple(self.origin.shape) != (first.size,):
-            raise MismatchError(
-                "The plane's origin belongs to another model.",
-                expected=f"shape ({first.size},)",
-                got=f"shape {tuple(self.origin.shape)}",
-            )
+
+    def __repr__(self) -> str:
+        """One line: both directions, the angle between them, and what else it has."""
+        origin = "" if self.origin is None else ", an origin"
+        marks = f", marks {', '.join(self.marks)}" if self.marks else ""
+        return f"Plane({self.direction1}, {self.direction2}, cosine {self.cosine:.3g}{origin}{marks})"
 
     @property
     def cosine(self) -> float:
@@ -101,6 +130,7 @@ class Plane:
         orthogonal: bool = False,
     ) -> Self:
         """Draw two random directions from one seed; see :func:`random_plane`."""
+        check_objective(objective, "random_plane")
         seeds = (derive_seed(seed, "plane", axis) for axis in (1, 2))
         plane = cls(*(random_direction(objective, norm=norm, ignore=ignore, seed=each) for each in seeds))
         return plane.orthogonalized() if orthogonal else plane
@@ -150,7 +180,17 @@ class Plane:
         """
         if self.origin is None and origin is None:
             raise MismatchError(
-                "This plane goes through no point of its own.", expected="an origin", fix="project(points, origin=...)."
+                "This plane goes through no point of its own.",
+                expected="an origin",
+                fix="Call project(points, origin=...).",
+            )
+        single = isinstance(points, nn.Module) or (isinstance(points, Tensor) and points.ndim < 2)
+        if single or isinstance(points, str | bytes) or not isinstance(points, Iterable):
+            raise MismatchError(
+                "These are no points.",
+                expected="a list of models, objectives or weight vectors (P,)",
+                got=shown(points),
+                fix="Pass one as a list of its own: [point].",
             )
         axes = torch.stack(self._axes())
         center = self._read(self.origin if origin is None else origin).to(axes.device)
@@ -224,7 +264,7 @@ def random_plane(
         The plane.
 
     Raises:
-        ConfigError: ``norm`` or ``ignore`` is unknown.
+        ConfigError: It is no objective, ``norm`` or ``ignore`` is unknown, or ``ignore`` leaves no weight to move.
         MismatchError: The model has too few weights for a plane.
 
     Example:
@@ -274,8 +314,13 @@ def plane_through(
     References:
         T. Garipov et al., Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs, NeurIPS 2018, appendix A.
     """
-    if len(set(names)) != 3 or len(names) != 3:
-        raise ConfigError("names are out of range.", expected="three different names", got=repr(names))
+    if not (isinstance(names, Sequence) and len(names) == 3 and len({n for n in names if isinstance(n, str)}) == 3):
+        raise ConfigError(
+            "names are out of range.",
+            expected="three different names",
+            got=shown(names),
+            fix='For example names=("a", "b", "c").',
+        )
     origin, _ = point_of(a)
     places = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
     marks = dict(zip(names, places, strict=True))

@@ -13,6 +13,7 @@ from torch import Tensor
 from landscape.description import host_array
 from landscape.errors import MismatchError
 from landscape.objective import Objective
+from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.directed import VECTORS
 from landscape.surface.directions import Direction, gradient_direction, random_direction, weights_checksum
 from landscape.surface.perturbation import amp_direction, sam_direction
@@ -122,6 +123,7 @@ def redraw(result: Line | Surface, objective: Objective) -> tuple[Direction, ...
         One direction for a line, two for a surface: bit-equal to those that the result was made with.
 
     Raises:
+        ConfigError: It is no line and no surface, or no objective.
         MismatchError: The objective is at other weights; or a direction is of a kind that no record can make again
             ("between", "eigen", "trajectory", your own); or what comes out is another vector (another version of
             torch, other data).
@@ -135,6 +137,9 @@ def redraw(result: Line | Surface, objective: Objective) -> tuple[Direction, ...
         >>> again.seed
         3
     """
+    fix = "Use what evaluate_line or evaluate_surface gave, or Surface.load(path)."
+    check_kind(result, Line | Surface, "This result has no directions.", expected="a Line or a Surface", fix=fix)
+    check_objective(objective, "redraw")
     held = (result.direction,) if isinstance(result, Line) else result.plane and result.plane.directions
     if held and held[0] is not None:
         return tuple(direction for direction in held if direction is not None)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from landscape.errors import ConfigError, MismatchError, NonFiniteError, unknown_name
+from landscape.config import is_whole, require, require_name
+from landscape.errors import ConfigError, MismatchError, NonFiniteError, shown
 from landscape.progress import Progress, progress_bar
 from landscape.surface.directions import Direction, point_of, weights_checksum
 from landscape.surface.path_results import Trajectory
@@ -51,7 +52,8 @@ def trajectory_plane(
         The trajectory; ``trajectory.plane`` has its origin at c, and marks where the path starts and ends.
 
     Raises:
-        ConfigError: There are fewer than three points, ``center`` is unknown, or ``steps`` has another length.
+        ConfigError: There are fewer than three points, ``center`` is unknown, or ``steps`` has another length; or these
+            are no points in an order, or no steps.
         MismatchError: The points belong to different models, or lie on one line.
         NonFiniteError: A point holds NaN or infinity.
 
@@ -64,14 +66,14 @@ def trajectory_plane(
     References:
         H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018, section 7.
     """
-    if center not in CENTERS:
-        raise unknown_name("center", center, CENTERS)
-    count = len(points)
-    numbers = list(range(count)) if steps is None else [int(step) for step in steps]
-    if count < 3:
-        raise ConfigError("A path of so few points has no plane.", expected="at least 3", got=count)
+    require_name("center", center, CENTERS)
+    require(is_whole(memory) and memory >= 0, "memory", "a number of bytes", memory, "Use memory=2**30.")
+    count = _count(points)
+    numbers = list(range(count)) if steps is None else _numbers(steps)
     if len(numbers) != count:
-        raise ConfigError("steps has another length than points.", expected=count, got=len(numbers))
+        raise ConfigError(
+            "steps has another length than points.", expected=count, got=len(numbers), fix="Leave steps out: 0, 1, 2..."
+        )
     rows = _Rows(points, memory)
     with progress_bar(rows.reads(), desc="trajectory", unit="checkpoint", enabled=progress) as rows.bar:
         shares, weights = _components(rows.products(), center)
@@ -91,6 +93,38 @@ def trajectory_plane(
         provenance={**rows.provenance(), "center": center, "plane": plane.record()},
         plane=plane,
     )
+
+
+def _count(points: object) -> int:
+    listed = hasattr(points, "__len__") and hasattr(points, "__getitem__") and getattr(points, "ndim", 2) > 0
+    if not listed or isinstance(points, nn.Module | Mapping | str | bytes | type):
+        raise ConfigError(
+            "This is no path.",
+            expected="a list of models, objectives or weight vectors (P,)",
+            got=shown(points),
+            fix="Pass the points in order; for a run, landscape.trajectory_plane(run).",
+        )
+    count = len(points)  # type: ignore[arg-type]
+    if count < 3:
+        raise ConfigError(
+            "A path of so few points has no plane.", expected="at least 3", got=count, fix="Keep more checkpoints."
+        )
+    return count
+
+
+def _numbers(steps: object) -> list[int]:
+    try:
+        found: list[Any] = list(steps)  # type: ignore[call-overload]
+    except TypeError:  # nothing to go through
+        found = [None]
+    if not all(map(is_whole, found)):
+        raise ConfigError(
+            "steps are no numbers of steps.",
+            expected="a whole number for each point",
+            got=shown(steps),
+            fix="Leave steps out: 0, 1, 2...",
+        )
+    return [int(step) for step in found]
 
 
 def _components(products: np.ndarray, center: str) -> tuple[np.ndarray, np.ndarray]:

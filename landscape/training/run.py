@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from landscape.config import is_whole
 from landscape.datasets import Dataset
-from landscape.errors import ConfigError, CorruptFileError, MismatchError, StorageError
+from landscape.errors import ConfigError, CorruptFileError, MismatchError, StorageError, shown
 from landscape.models.trust import check_trusted
 from landscape.objective import Objective
 from landscape.seeding import generator
@@ -309,13 +309,16 @@ class Run:
             The objective.
 
         Raises:
-            ConfigError: ``limit`` is below 1 or more than there is.
+            ConfigError: ``limit`` is no whole number, below 1 or more than there is.
         """
         dataset = self.dataset(split)
         if limit is not None and limit != len(dataset):
-            if not 1 <= limit <= len(dataset):
+            if not is_whole(limit) or not 1 <= limit <= len(dataset):
                 raise ConfigError(
-                    "limit is out of range.", expected=f"1 to {len(dataset)}", got=limit, fix="Choose fewer."
+                    "limit is out of range.",
+                    expected=f"a whole number from 1 to {len(dataset)}",
+                    got=shown(limit),
+                    fix=f"Leave it out for all {len(dataset)} examples.",
                 )
             order = torch.randperm(len(dataset), generator=generator(self.config.data_seed, "objective", split))
             dataset = dataset.subset(order[:limit].sort().values)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from landscape.errors import MismatchError
-from landscape.storage import safe_join
+from landscape.errors import LandscapeError, MismatchError, StorageError
+from landscape.storage import (
+    FolderLock,
+    Ledger,
+    append_line,
+    as_path,
+    load_arrays,
+    read_json,
+    require_writable,
+    safe_join,
+    save_arrays,
+    sha256_file,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 pieces = st.sampled_from(["..", ".", "/", "\\", "\0", ":", "a", "C:", "~", "con", "\n", "\ud800", " ", "-"])
 parts = st.one_of(st.text(st.characters(exclude_categories=[]), max_size=12), st.lists(pieces, max_size=6).map("".join))
@@ -70,3 +85,56 @@ def test_a_root_that_is_a_link_and_a_root_that_is_not_there(root, tmp_path):
     assert safe_join(root / "inside", "x") == root.resolve() / "folder" / "x"
     assert safe_join(tmp_path / "not yet", "x") == tmp_path.resolve() / "not yet" / "x"
     assert safe_join(root) == root.resolve()
+
+
+# --------------------------------------------------------------------------------------------- what may be a path
+
+USES = {
+    "write_bytes": lambda path: write_bytes(path, b"a"),
+    "write_text": lambda path: write_text(path, "a"),
+    "write_json": lambda path: write_json(path, 1),
+    "read_json": read_json,
+    "require_writable": require_writable,
+    "save_arrays": lambda path: save_arrays(path, {}),
+    "load_arrays": load_arrays,
+    "sha256_file": sha256_file,
+    "append": lambda path: Ledger(path).append({"a": 1}),
+    "append_line": lambda path: append_line(path, "a"),
+    "lock": lambda path: FolderLock(path).acquire(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("path", [None, 5, 0, True, b"a", "", "a\0b", "\ud800", ["a"], object(), int], ids=repr)
+def test_what_cannot_be_a_path_is_told_by_every_function(use, path, tmp_path, monkeypatch):
+    """Also 0 and 1, which ``open`` takes for open files."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"Expected: .*Got: .*What to do: "):
+        USES[use](path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_name_that_is_too_long_for_the_disk(use, tmp_path):
+    with pytest.raises(StorageError, match="What to do: "):
+        USES[use](tmp_path / ("a" * 300))
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(text=parts)
+@settings(max_examples=200)
+@example(text="")
+def test_every_text_is_a_path_or_one_error(text):
+    try:
+        path = as_path(text)
+    except LandscapeError as error:
+        assert "Expected: " in str(error) and "What to do: " in str(error)
+    else:
+        assert path == Path(text) and os.fsencode(path)
+        os.path.exists(path)  # the system takes it
+
+
+def test_names_that_are_no_text_but_files_have_them_are_taken(tmp_path):
+    name = os.fsdecode(b"caf\xe9")  # latin-1, as old disks hold it
+    write_text(tmp_path / name, "a")
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"caf\xe9"]

@@ -145,7 +145,8 @@ def test_a_store_that_cannot_be_used(tiny_problem, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="is a file"):
         run(objective, tmp_path / "file")
-    run(objective, tmp_path / "s")
+    with pytest.raises(KeyboardInterrupt):
+        run(make(tiny_problem, Loss(9)), tmp_path / "s")
     with FolderLock(tmp_path / "s"), pytest.raises(LockedError, match="Another process"):
         run(objective, tmp_path / "s")
     with open(tmp_path / "s" / "points.jsonl", "a") as file:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from landscape.errors import CorruptFileError, DataError, MismatchError, MissingDependencyError, StorageError
-from landscape.storage import replacing
+from landscape.config import is_number, require, require_name
+from landscape.errors import CorruptFileError, DataError, MismatchError, MissingDependencyError, StorageError, shown
+from landscape.storage import as_path, replacing
+from landscape.surface.arguments import check_kind
 from landscape.surface.exchange.imported import imported_result, status_of
 from landscape.surface.results import INTERPOLATED, MISSING, Line, Surface
 
@@ -43,7 +45,7 @@ def export_hdf5(
             point anew whose loss is 0 or less.)
 
     Raises:
-        DataError: A computed loss is exactly -1; or there is nothing to write.
+        DataError: A computed loss is exactly -1; or there is nothing to write; or it is no line and no surface.
         MismatchError: The splits are on different axes.
         MissingDependencyError: h5py is not installed.
         StorageError: The file cannot be written.
@@ -52,18 +54,21 @@ def export_hdf5(
         Li, Xu, Taylor, Studer, Goldstein. Visualizing the loss landscape of neural nets. NeurIPS 2018; its program
         https://github.com/tomgoldstein/loss-landscape, plot_surface.py and scheduler.py.
     """
+    named = _by_split(results)
     h5py = _h5py()
-    named = dict(results) if isinstance(results, Mapping) else {"train": results}
-    if not named:
-        raise DataError("There is nothing to export.", expected="at least one result", got="an empty mapping")
     axes = [_axes(result) for result in named.values()]
     if any(len(other) != len(axes[0]) or not all(map(np.array_equal, other, axes[0])) for other in axes):
-        raise MismatchError("The splits are not on the same axes.", fix="Write a file for each.")
+        raise MismatchError(
+            "The splits are not on the same axes.", expected="equal alphas and betas", fix="Write a file for each."
+        )
     for name, result in named.items():
         if not keep_minus_one and ((result.loss == SENTINEL) & (result.status != MISSING)).any():
             raise DataError(
                 f"A loss of {name!r} is exactly -1, which this layout uses for points that were not computed.",
-                fix="Pass keep_minus_one=True if the reader can tell them apart, or export CSV.",
+                expected="other losses",
+                got=SENTINEL,
+                fix="Write a .csv file; or, for a reader that can tell them apart, "
+                "landscape.surface.exchange.export_hdf5(result, path, keep_minus_one=True).",
             )
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for key, axis in zip(("xcoordinates", "ycoordinates"), axes[0], strict=False):
@@ -99,14 +104,18 @@ def import_hdf5(
         The result; accuracy as a fraction, NaN where the file holds none.
 
     Raises:
+        ConfigError: ``missing`` or ``rows`` is something else.
         StorageError: There is no such file.
         CorruptFileError: It is no HDF5 file, or is damaged.
         MismatchError: It does not hold the split, or its values do not fit its axes.
         MissingDependencyError: h5py is not installed.
     """
+    require_name("axis of rows", rows, ("y", "x"))
+    known = missing is None or is_number(missing)
+    require(known, "missing", "a loss, or None", missing, "Use -1.0, what loss-landscape writes.")
     h5py = _h5py()
-    path = Path(path)
-    if not path.is_file():
+    path = as_path(path)
+    if not os.path.isfile(path):
         raise StorageError(f"There is no file {path}.", fix="Check the path.")
     try:
         with h5py.File(path, "r") as file:
@@ -117,7 +126,8 @@ def import_hdf5(
     except MismatchError:
         raise
     except Exception as error:  # h5py raises what its parts raise: OSError, KeyError, TypeError, RuntimeError
-        raise CorruptFileError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}") from error
+        fix = "Check that it is an HDF5 file and whole; export it again."
+        raise CorruptFileError(f"{path} cannot be read.", got=f"{type(error).__name__}: {error}", fix=fix) from error
     axes = [found[key].reshape(-1) for key in ("xcoordinates", "ycoordinates") if key in found]
     loss = _as_grid(path, found[f"{split}_loss"], axes, rows)
     percent = found.get(f"{split}_acc")
@@ -130,6 +140,20 @@ def import_hdf5(
         status[np.isfinite(loss) & ~absent] = INTERPOLATED
     values = {"loss": np.where(absent, np.nan, loss), "accuracy": np.where(absent, np.nan, accuracy / 100)}
     return imported_result(path, axes, {**values, "status": status}, text=text)
+
+
+def _by_split(results: object) -> dict[str, Line | Surface]:
+    """Results by split; raises a DataError about what this layout cannot hold."""
+    named: dict[Any, Any] = dict(results) if isinstance(results, Mapping) else {"train": results}
+    fix = "Write a profile, a trajectory or a curve as .csv."
+    expected = "a Line, a Surface, or one of them for each split"
+    for split, result in named.items():
+        check_kind(result, Line | Surface, "This layout cannot hold it.", expected=expected, fix=fix, error=DataError)
+        if not isinstance(split, str) or not split:
+            raise DataError("A split has no name.", expected="'train', for example", got=shown(split), fix="Name it.")
+    if not named:
+        raise DataError("There is nothing to export.", expected=expected, got="an empty mapping", fix="Pass a result.")
+    return named
 
 
 def _h5py() -> Any:
@@ -155,7 +179,9 @@ def _as_stored(values: np.ndarray) -> np.ndarray:
 def _as_grid(path: Path, values: np.ndarray, axes: list[np.ndarray], rows: str) -> np.ndarray:
     shape = tuple(len(axis) for axis in axes)
     if values.size != np.prod(shape):
-        raise MismatchError(f"The values in {path} do not fit its axes.", expected=shape, got=values.shape)
+        raise MismatchError(
+            f"The values in {path} do not fit its axes.", expected=shape, got=values.shape, fix="Export it again."
+        )
     return values.reshape(shape) if rows == "x" else values.reshape(shape[::-1]).T
 
 

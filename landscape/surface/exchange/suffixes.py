@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from landscape.errors import unknown_name
+from landscape.config import require_name
+from landscape.storage import as_path
 from landscape.surface.exchange.hdf5 import export_hdf5, import_hdf5
-from landscape.surface.exchange.table import export_csv, import_csv
+from landscape.surface.exchange.table import Tabular, export_csv, import_csv
 from landscape.surface.exchange.vtk import export_vtp
 from landscape.surface.results import Line, Surface
 
@@ -25,16 +25,17 @@ IMPORTS: dict[str, Callable[..., Line | Surface]] = {".csv": import_csv, ".h5": 
 """Suffix to the function that reads such a file."""
 
 
-def export_result(result: Line | Surface, path: str | os.PathLike[str]) -> None:
+def export_result(result: Tabular, path: str | os.PathLike[str]) -> None:
     """Write a result in the format that the file's name asks for.
 
     Args:
-        result: What to write.
+        result: What to write: a surface in any format, a line as .csv or .h5; a profile, a trajectory or a curve as
+            .csv.
         path: Ends with .csv, .h5, .hdf5 or .vtp.
 
     Raises:
         ConfigError: No format has that suffix.
-        DataError: The format cannot hold this result.
+        DataError: The format cannot hold this result; the message says which can.
         MissingDependencyError: HDF5 is asked for, and h5py is not installed.
         StorageError: The file cannot be written.
     """
@@ -70,7 +71,7 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
 
 
 def _choose(formats: dict[str, Callable[..., Any]], path: str | os.PathLike[str]) -> Callable[..., Any]:
-    suffix = Path(path).suffix.lower()
-    if suffix not in formats:
-        raise unknown_name("format", suffix or Path(path).name, formats)
+    name = as_path(path)
+    suffix = name.suffix.lower()
+    require_name("format", suffix or name.name, formats)
     return formats[suffix]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
-from landscape.errors import DataError
+from landscape.errors import DataError, shown
 from landscape.storage import write_text
 from landscape.surface.results import INTERPOLATED, Surface
 
@@ -35,22 +36,32 @@ def export_vtp(surface: Surface, path: str | os.PathLike[str], *, log: bool = Fa
         VTK file formats, https://docs.vtk.org/en/latest/design_documents/VTKFileFormats.html.
     """
     if not isinstance(surface, Surface):
-        raise DataError("Only surfaces are written for ParaView.", got=type(surface).__name__, fix="Use a .csv file.")
+        several = isinstance(surface, Mapping)
+        raise DataError(
+            "Only surfaces are written for ParaView.",
+            expected="a Surface",
+            got=shown(surface),
+            fix="Write a file for each surface." if several else "Write a .csv file: it holds lines and paths too.",
+        )
     loss = surface.loss
-    shown = np.isfinite(loss) & (loss > 0) if log else np.isfinite(loss)
-    if not shown.any():
-        raise DataError("No point of this surface can be written.", expected="finite losses, positive ones for log")
+    visible = np.isfinite(loss) & (loss > 0) if log else np.isfinite(loss)
+    if not visible.any():
+        raise DataError(
+            "No point of this surface can be written.",
+            expected="finite losses, positive ones for log",
+            fix="Write a .csv file, which holds NaN and infinities too.",
+        )
     logarithm = np.log10(loss, out=np.full(loss.shape, np.nan), where=np.isfinite(loss) & (loss > 0))
     alphas, betas = np.meshgrid(surface.alphas, surface.betas, indexing="ij")
-    points = np.stack([alphas, betas, logarithm if log else loss], axis=-1)[shown]
+    points = np.stack([alphas, betas, logarithm if log else loss], axis=-1)[visible]
     scalars = {"loss": loss, "accuracy": surface.accuracy, "log_loss": logarithm, "status": surface.status}
     if "interpolated" in surface.provenance:
         scalars["interpolated"] = (surface.status == INTERPOLATED).astype(np.uint8)
     error = getattr(surface, "error", None)
     if error is not None:
         scalars["error"] = error
-    connectivity, offsets = _cells(shown)
-    write_text(path, _document(points, {name: one[shown] for name, one in scalars.items()}, connectivity, offsets))
+    connectivity, offsets = _cells(visible)
+    write_text(path, _document(points, {name: one[visible] for name, one in scalars.items()}, connectivity, offsets))
 
 
 def _cells(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from landscape.errors import DataError
+from landscape.surface.arguments import check_kind
 from landscape.surface.results import MISSING, Surface
 from landscape.surface.topology.results import Topology
 
@@ -36,6 +38,9 @@ def surface_topology(surface: Surface) -> Topology:
     Returns:
         All pairs with a positive persistence. :meth:`Topology.simplified` keeps the large ones.
 
+    Raises:
+        DataError: It is no surface.
+
     Example:
         >>> loss = np.array([[2, 0, 3, 1, 2]])
         >>> surface = Surface(
@@ -49,6 +54,8 @@ def surface_topology(surface: Surface) -> Topology:
         Edelsbrunner, Harer. Computational Topology. AMS 2010, chapter VII. Edelsbrunner, Muecke. Simulation of
         simplicity. ACM Trans. Graphics 9, 1990.
     """
+    fix = "Use evaluate_surface(objective, plane), Surface.load(path) or interpolate(surface)."
+    check_kind(surface, Surface, "This is no surface.", fix=fix, error=DataError)
     loss = surface.loss
     finite, missing = np.isfinite(loss), surface.status == MISSING
     basins = _basins(loss, finite)

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from landscape.errors import ConfigError, MismatchError
+from landscape.config import is_number
+from landscape.errors import ConfigError, MismatchError, shown
 from landscape.surface.archive import StoredResult, frozen_array
 
 _PAIRS = {
@@ -160,10 +161,15 @@ class Topology(StoredResult):
             A new topology. The merge tree stays a tree: a basin's parent never has less persistence than itself.
 
         Raises:
-            ConfigError: The threshold is negative or NaN.
+            ConfigError: The threshold is no number, negative or NaN.
         """
-        if not threshold >= 0:
-            raise ConfigError("The persistence threshold is out of range.", expected="0 or more", got=threshold)
+        if not (is_number(threshold) and threshold >= 0):
+            raise ConfigError(
+                "The persistence threshold is out of range.",
+                expected="0 or more, in units of the loss",
+                got=shown(threshold),
+                fix="Twice the max_error of an interpolated surface, for example.",
+            )
         kept = self.persistence >= threshold
         number = np.append(np.cumsum(kept) - 1, -1)  # a parent of -1 stays -1
         pairs = {name: getattr(self, name)[kept] for name in _PAIRS if name != "parent"}

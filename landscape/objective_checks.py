@@ -1,0 +1,85 @@
+"""What an objective can be made of: modules whose weights can be moved, and devices that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.config import is_whole, require
+from landscape.errors import ConfigError, MismatchError, ModelError, shown
+
+
+def check_model(model: Any, data: Any) -> None:
+    """Refuse what is no module, and modules whose weights cannot be moved.
+
+    Args:
+        model: What was passed as the model.
+        data: What was passed as the data, to tell where the two were swapped.
+
+    Raises:
+        ModelError: It is no module, or a ScriptModule.
+    """
+    if not isinstance(model, nn.Module):
+        fix = "Call Objective(model, data)."
+        if isinstance(data, nn.Module):
+            fix = "Swap the two: Objective(model, data)."
+        elif isinstance(model, type):
+            fix = f"Build the model first: {model.__name__}(...)."
+        raise ModelError(
+            "The first argument of an objective is no model.", expected="a torch.nn.Module", got=shown(model), fix=fix
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f"The layer {name!r}" if name else "The model"
+            raise ModelError(
+                f"{where} is compiled by torch.jit, so its weights cannot be moved.",
+                expected="a torch.nn.Module as Python has it",
+                got=shown(module),
+                fix="Pass the module that it was scripted or traced from.",
+            )
+
+
+def check_device(device: Any) -> torch.device:
+    """Return a device that can be computed on.
+
+    Args:
+        device: A torch.device, or what names one ("cpu", "cuda:0").
+
+    Raises:
+        ConfigError: There is no such device, or it holds no values.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        found = None
+    there = found is not None and found.type != "meta"
+    if found is not None and found.type == "cuda":
+        there = torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count()
+    if found is None or not there:
+        raise ConfigError(
+            "There is no such device.",
+            expected="'cpu', or 'cuda' where there is one",
+            got=shown(device),
+            fix="Leave device out: the model's own.",
+        )
+    return found
+
+
+def check_batch_size(examples: Any) -> None:
+    """Raise a ConfigError unless a batch size is a whole number of at least 1."""
+    require(
+        is_whole(examples) and examples >= 1, "The batch size", "a whole number of at least 1", examples, "Use 256."
+    )
+
+
+def check_columns(vector: Any, size: int) -> None:
+    """Raise a MismatchError unless something is a vector (P,), or K of them as columns (P, K)."""
+    if not (isinstance(vector, Tensor) and vector.ndim in (1, 2)):
+        raise MismatchError(
+            "This is no vector of weights.",
+            expected=f"a tensor of shape ({size},), or ({size}, K) for K vectors",
+            got=shown(vector),
+            fix="Build it from the same model, for example torch.randn_like(objective.weights()).",
+        )

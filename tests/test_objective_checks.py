@@ -1,0 +1,138 @@
+"""What cannot be an objective is told when it is made, or by its first value: expected, got, what to do."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from landscape.errors import ConfigError, LandscapeError, MismatchError, ModelError
+from landscape.objective import Objective
+from landscape.parameters import Layout, preserved
+from landscape.seeding import seeded
+
+WHOLE = r".*Expected: .*Got: .*What to do: "
+
+
+def make(**options: object) -> Objective:
+    with seeded(0, "tests", "objective checks"):
+        model = nn.Linear(3, 2)
+    return Objective(model, (torch.eye(3), torch.tensor([0, 1, 1])), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["loss_fn", "metric"])
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.MSELoss, nn.Linear, dict])
+def test_a_class_is_no_loss(name, kind):
+    what = name.removesuffix("_fn")
+    with pytest.raises(ConfigError, match=rf"The {what} is a class.*Pass an object of it: {kind.__name__}\(\)"):
+        make(**{name: kind})
+
+
+@pytest.mark.parametrize("name", ["loss_fn", "metric"])
+@pytest.mark.parametrize("function", [lambda outputs: outputs.mean(), lambda a, b, c: a.mean(), len, nn.Linear(2, 2)])
+def test_a_function_of_something_else_is_no_loss(name, function):
+    with pytest.raises(ConfigError, match=r"cannot be called with outputs and targets" + WHOLE):
+        make(**{name: function})
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (lambda o, t: 1.5, r"1\.5"),
+        (lambda o, t: F.cross_entropy(o, t).item(), r"1\.|0\."),
+        (lambda o, t: np.ones(len(t)), "ndarray of shape"),
+        (lambda o, t: None, "None"),
+        (lambda o, t: (o.mean(), o), "tuple"),
+        (lambda o, t: o.mean().to(torch.complex64), "complex64"),
+    ],
+)
+def test_a_loss_or_metric_that_is_no_tensor(value, got):
+    with pytest.raises(ConfigError, match=rf"The loss is no tensor of real numbers.*Got: .*({got}).*What to do: "):
+        make(loss_fn=value)
+    objective = make(metric=value)
+    with pytest.raises(ConfigError, match=rf"The metric is no tensor of real numbers.*Got: .*({got}).*What to do: "):
+        objective.evaluate()
+
+
+@pytest.mark.parametrize("value", [lambda o, t: o, lambda o, t: o[:1], lambda o, t: o.mean(0)])
+def test_a_loss_or_metric_of_another_shape(value):
+    with pytest.raises(ConfigError, match="The loss has a shape that says nothing of examples" + WHOLE):
+        make(loss_fn=value)
+    with pytest.raises(ConfigError, match="The metric has a shape that says nothing of examples" + WHOLE):
+        make(metric=value).evaluate()
+
+
+def test_a_metric_may_count_in_whole_numbers_and_truths():
+    for metric in (lambda o, t: o.argmax(1) == t, lambda o, t: (o.argmax(1) == t).long()):
+        assert make(metric=metric).evaluate().accuracy == make().evaluate().accuracy
+
+
+LEAVING = {
+    "detached": lambda o, t: F.cross_entropy(o.detach(), t),
+    "item": lambda o, t: torch.tensor(F.cross_entropy(o, t).item()),
+}
+
+
+@pytest.mark.parametrize("loss", LEAVING)
+def test_a_loss_that_leaves_torch_has_values_and_no_gradient(loss):
+    objective = make(loss_fn=LEAVING[loss])
+    assert objective.evaluate().loss == pytest.approx(make().evaluate().loss, rel=1e-6)  # one rounding to float32
+    for ask in (objective.gradient, lambda: objective.hvp(torch.ones(8))):
+        with pytest.raises(ConfigError, match="The loss has no gradient" + WHOLE):
+            ask()
+
+
+@pytest.mark.parametrize("compile_it", ["script", "trace"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_script_module_is_refused(compile_it, inside):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is on its way out
+        plain = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        model: nn.Module = torch.jit.script(plain) if compile_it == "script" else torch.jit.trace(plain, torch.eye(3))
+        model = nn.Sequential(model) if inside else model
+        with pytest.raises(ModelError, match=r"compiled by torch\.jit" + WHOLE):
+            Objective(model, (torch.eye(3), torch.tensor([0, 1, 1])))
+
+
+@pytest.mark.parametrize("device", ["x", "cuda:99", "meta", 99, [1], nn.Linear, 0.5])
+def test_devices_that_are_not_there(device):
+    with pytest.raises(ConfigError, match="no such device" + WHOLE):
+        make(device=device)
+    assert make(device="cpu").device == make(device=torch.device("cpu")).device
+
+
+def test_models_that_are_none():
+    with pytest.raises(ModelError, match=r"Got: the class Linear itself.*Build the model first: Linear\("):
+        Objective(nn.Linear, (torch.eye(3), torch.tensor([0, 1, 1])))  # type: ignore[arg-type]
+    for ask in (Layout.of, lambda model: preserved(model).__enter__()):
+        with pytest.raises(ModelError, match=r"This is no model.*Got: Objective.*objective\.model"):
+            ask(make())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ask", ["evaluate", "gradient", "outputs", "hvp", "snapshot"])
+def test_complex_and_foreign_vectors(ask):
+    """The imaginary part was dropped without a word, and a number filled all weights."""
+    objective = make()
+    before = objective.evaluate().loss
+    for vector in (torch.ones(8, dtype=torch.complex64), np.ones(8), 5, torch.ones(3), [1.0] * 8, torch.ones(())):
+        with pytest.raises(MismatchError, match=r"Expected: .*What to do: "):
+            getattr(objective, ask)(vector)
+    assert objective.evaluate().loss == before
+
+
+@pytest.mark.parametrize("examples", [0, -1, 2.5, "8", True, None])
+def test_batches_of_no_size(examples):
+    with pytest.raises(ConfigError, match="batch size is out of range" + WHOLE):
+        make().in_batches_of(examples)
+    assert make().in_batches_of(np.int64(2)).batch_size == 2
+
+
+@pytest.mark.parametrize("patterns", [5, None, [5], [], [["weight"]], torch.ones(()), torch.ones(2), np.eye(2)])
+def test_patterns_that_are_no_names(patterns):
+    with pytest.raises(LandscapeError, match="No weight that moves is called" + WHOLE):
+        make().restricted(patterns)
+    assert make().restricted({"bias"}).size == 2
