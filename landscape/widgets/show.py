@@ -18,16 +18,14 @@ def show(thing: Any, *, mode: Mode = "auto") -> None:
     """Show a figure, a panel or a job as a cell's output.
 
     Args:
-        thing: A plotly or matplotlib figure, or anything with a method ``show(mode=...)``: a panel, an explorer, a job.
+        thing: A plotly or matplotlib figure, or what has a live form of its own: a panel, an
+            explorer, a job, a training monitor.
         mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`. Figures are the same in all.
 
     Raises:
         ConfigError: The thing cannot be shown, or the mode is unknown.
     """
-    from landscape.widgets.job import Job
-    from landscape.widgets.panel import Panel
-
-    if isinstance(thing, (Panel, Job)):
+    if callable(getattr(thing, "widget", None)) and callable(getattr(thing, "show", None)):
         thing.show(mode=mode)
         return
     display_bundle(bundle(thing))
@@ -70,7 +68,7 @@ def bundle(figure: Any) -> dict[str, Any]:
         figure.savefig(buffer, format="png", facecolor="white")
         return {"image/png": buffer.getvalue(), "text/plain": figure.get_label() or "matplotlib figure"}
     raise ConfigError(
-        "This cannot be shown.", expected="a plotly or matplotlib figure, a panel or a job", got=type(figure)
+        "This cannot be shown.", expected="a plotly or matplotlib figure, a panel, a job or a monitor", got=type(figure)
     )
 
 
