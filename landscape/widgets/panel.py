@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -226,6 +227,19 @@ class Panel:
             Whether it is complete.
         """
         return self._background.wait(timeout)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run a block while nothing is filled in, which goes on afterwards."""
+        if self.live_figure is None:
+            yield
+            return
+        self._background.cancel()
+        self._background.wait()
+        try:
+            yield
+        finally:
+            self._background.ask(self._now())
 
     def _now(self) -> dict[str, Any]:
         return {name: one.value for name, one in self.sliders.items()}

@@ -55,6 +55,9 @@ class PerturbationExplorer(Panel):
         directions: How many random directions. Default 5: a standard error of about half the spread.
         slice_points: Points of the slice along each axis.
 
+    Attributes:
+        objectives: Label -> the objective over the examples that are used, of a copy of the model.
+
     Raises:
         DataError: There are no objectives.
         MismatchError: ``evaluate_on`` has other labels.
@@ -94,6 +97,7 @@ class PerturbationExplorer(Panel):
             judge = part if judges[label] is objective else part_of(judges[label], examples, seed=seed)
             movers[label] = Mover(part, judge, seed=seed)
             self.used[label], self.available[label] = judge.examples, judges[label].examples
+        self.objectives = {label: mover.objective for label, mover in movers.items()}
         self.study = Study(movers, self.methods, directions=directions, points=slice_points)
         self.loss_name = loss_label({"loss": mover.judge.loss_name} for mover in movers.values())
         self._names = {label: filter_names(mover.objective.layout) for label, mover in movers.items()}
@@ -145,8 +149,9 @@ class PerturbationExplorer(Panel):
         return self.study.move(self.values(**changes)["minimum"], self.setting(**changes))
 
     def _compute(self, **values: Any) -> MovedView:
-        for _ in self.study.fill(values["minimum"], self.setting(**values)):
-            pass
+        with self.paused():
+            for _ in self.study.fill(values["minimum"], self.setting(**values)):
+                pass
         return self.quick(**values)
 
     def quick(self, **values: Any) -> MovedView:
