@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Theory:
+    """How much a perturbation raises the loss.
+
+    Attributes:
+        true: As evaluated.
+        first: By first-order theory.
+        second: By second-order theory; NaN for LPF-SGD.
+    """
+
+    true: float
+    first: float
+    second: float
 
 
 class PerturbationExplorer(Panel):
@@ -147,6 +163,26 @@ class PerturbationExplorer(Panel):
             ConfigError: A name or value is unknown.
         """
         return self.study.move(self.values(**changes)["minimum"], self.setting(**changes))
+
+    def theory(self, **changes: Any) -> Theory:
+        """Compare the rise of the loss with what theory says of it; where something is missing it is computed.
+
+        Definition: with g the gradient and H the Hessian at the weights, first order is ``g . delta``, second order
+        ``g . delta + delta . H delta / 2``. For LPF-SGD the mean over its draws, and no second order.
+
+        Args:
+            **changes: As in :meth:`Panel.values`.
+
+        Raises:
+            ConfigError: A name or value is unknown.
+        """
+        label, setting = self.values(**changes)["minimum"], self.setting(**changes)
+        move, details = self.move(**changes), self.study.details(label, setting)
+        if math.isnan(details.curvature) and move.length and setting.method != "lpfsgd":
+            mover = self.study.movers[label]
+            details.curvature = mover.curvature(mover.move(setting).deltas[-1])
+        second = move.slope + (0.5 * details.curvature * move.length**2 if move.length else 0.0)
+        return Theory(true=move.loss - self._base(label), first=move.slope, second=second)
 
     def _compute(self, **values: Any) -> MovedView:
         with self.paused():
