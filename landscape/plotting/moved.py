@@ -95,7 +95,7 @@ def moved(view: MovedView) -> Picture:
     log = spans_decade(view.known)
     looks = styles(view.curves)
     color = looks[view.selected].color
-    data = [*_profile(view, looks, log), *_slice(view, log, color), _bars(view, color)]
+    data = [*_profile(view, looks, log), *_slice(view, color), _bars(view, color)]
     return Picture(data=tuple(data), layout=_layout(view, log))
 
 
@@ -158,7 +158,7 @@ def _random(view: MovedView, place: dict[str, Any], log: bool) -> list[dict[str,
     ]  # fmt: skip
 
 
-def _slice(view: MovedView, log: bool, color: str) -> list[dict[str, Any]]:
+def _slice(view: MovedView, color: str) -> list[dict[str, Any]]:
     place: dict[str, Any] = {"xaxis": "x2", "yaxis": "y2"}
     points: dict[str, Any] = {**place, "type": "scatter", "showlegend": False}
     edge, path = view.outline, view.path
@@ -167,7 +167,7 @@ def _slice(view: MovedView, log: bool, color: str) -> list[dict[str, Any]]:
     steps = path if view.cloud or not len(path) else np.vstack([[0.0, 0.0], path])
     ends = path if view.cloud else path[-1:]
     return [
-        _contour(view, log) | place,
+        _contour(view) | place,
         {
             **points, "x": edge[:, 0], "y": edge[:, 1], "mode": "lines", "name": view.ball,
             "line": {"color": "white", "width": 2.5}, "hoverinfo": "skip",
@@ -190,10 +190,10 @@ def _slice(view: MovedView, log: bool, color: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _contour(view: MovedView, log: bool) -> dict[str, Any]:
+def _contour(view: MovedView) -> dict[str, Any]:
     coordinates = view.axis if view.axis is not None else np.zeros(1)
     values = view.loss if view.loss is not None else np.full((1, 1), np.nan)
-    scale = common_scale([values], log=log and bool(np.nanmin(values, initial=np.inf) > 0))
+    scale = common_scale([values])
     size = (scale.high - scale.low) / 14
     ticks, texts = scale.ticks(6)
     texts_at = np.vectorize("loss {:.4g}".format, otypes=[object])(values.T)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from landscape.plotting.frames import same, with_slider
 from landscape.plotting.plotly_base import AXIS, TOOLBAR, title_block
 from landscape.plotting.style import INK
 
@@ -31,6 +33,38 @@ class Picture:
         import plotly.graph_objects as go
 
         return go.Figure({"data": list(self.data), "layout": self.layout})
+
+
+def picture_frames(pictures: Mapping[str, Picture], *, name: str, start: str) -> go.Figure:
+    """Join pictures of one kind that differ in one value into one figure with a slider, as ``slider_figure`` does.
+
+    Args:
+        pictures: Text of the slider's stop -> picture.
+        name: What the slider changes, with its unit.
+        start: The stop that is shown first.
+
+    Returns:
+        A figure with frames; a frame holds only what differs from the first shown picture.
+    """
+    import plotly.graph_objects as go
+
+    shown = pictures[start]
+    traces = range(len(shown.data))
+    varying = [i for i in traces if any(not same(one.data[i], shown.data[i]) for one in pictures.values())]
+    figure: Any = shown.figure()
+    tops = [one.layout["margin"]["t"] for one in pictures.values()]
+    figure.frames = [
+        go.Frame(
+            name=stop,
+            traces=varying,
+            data=[one.data[i] for i in varying],
+            layout={key: one.layout[key] for key in ("title", "annotations") if key in one.layout},
+        )
+        for stop, one in pictures.items()
+    ]
+    extra = max(tops) - shown.layout["margin"]["t"]
+    figure.update_layout(margin_t=max(tops), height=shown.layout["height"] + extra)
+    return with_slider(figure, list(pictures), name=name, start=start)
 
 
 def page(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from landscape.errors import unknown_name
 from landscape.plotting.frames import slider_figure
-from landscape.plotting.picture import Picture
+from landscape.plotting.picture import Picture, picture_frames
 from landscape.widgets.background import Background
 from landscape.widgets.controls import Control
 from landscape.widgets.inputs import arrange, widget_of
 from landscape.widgets.live import figure_widget, redraw, repaint
 from landscape.widgets.mode import Mode, display_mode
-from landscape.widgets.show import bundle, display_bundle
+from landscape.widgets.show import as_lines, bundle, display_bundle, show_words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -165,8 +165,9 @@ class Panel:
         control = self.controls[over]
         start = changes.pop(over, control.value)
         options = _thinned(control, start)
-        figures = {text: self.figure(**changes, **{over: value}) for text, value in options}
-        return slider_figure(figures, name=control.label, start=control.text(start))
+        built: dict[str, Any] = {text: self.build(self.result(**changes, **{over: value})) for text, value in options}
+        join = picture_frames if isinstance(built[control.text(start)], Picture) else slider_figure
+        return join(built, name=control.label, start=control.text(start))
 
     # Live -----------------------------------------------------------------------------------------------------------
 
@@ -315,14 +316,13 @@ class Panel:
                 self.sliders[name].layout.display = wanted
 
     def _said(self, result: Any) -> str:
-        lines = "<br>".join(escape(line) for line in self.note(result).splitlines())
-        return f"<div role='status' aria-live='polite' style='line-height:1.45'>{lines}</div>"
+        return f"<div role='status' aria-live='polite' style='line-height:1.45'>{as_lines(self.note(result))}</div>"
 
     # In a notebook --------------------------------------------------------------------------------------------------
 
-    def static_figures(self) -> list[go.Figure]:
-        """Return what stands for the panel in a page without a kernel."""
-        return [self.figure_with_frames()]
+    def static_parts(self) -> list[tuple[go.Figure, str]]:
+        """Return what stands for the panel in a page without a kernel: figures, and where they start in words."""
+        return [(self.figure_with_frames(), self.note(self.result()))]
 
     def show(self, mode: Mode = "auto") -> None:
         """Show the panel as a cell's output: live widgets, or figures with plotly's own slider.
@@ -338,11 +338,10 @@ class Panel:
 
             display(self.widget())
             return
-        for number, figure in enumerate(self.static_figures()):
+        for figure, words in self.static_parts():
             data = bundle(figure)
-            if number == 0:
-                data["text/plain"] = f"{data['text/plain']}\n{self.note(self.result())}"
-            display_bundle(data)
+            display_bundle({**data, "text/plain": f"{data['text/plain']}\n{words}"})
+            show_words(words)
 
 
 def _thinned(control: Control, start: Any) -> list[tuple[str, Any]]:

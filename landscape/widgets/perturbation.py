@@ -332,9 +332,9 @@ class PerturbationExplorer(Panel):
             changes = {"method": control.only[1][0], **changes}
         return super().figure_with_frames(over=over, **changes)
 
-    def static_figures(self) -> list[go.Figure]:
-        """Return a figure with a slider for each method."""
-        return [self.figure_with_frames(method=name) for name in self.methods]
+    def static_parts(self) -> list[tuple[go.Figure, str]]:
+        """Return a figure with a slider for each method, and where it starts in words."""
+        return [(self.figure_with_frames(method=name), self.note(self.result(method=name))) for name in self.methods]
 
 
 def _curve(moves: list[Move | None]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from html import escape
 from typing import Any
 
 from landscape.errors import ConfigError
@@ -43,6 +44,23 @@ def show_comparison(rows: Rows, **options: Any) -> None:
         DataError: There are no rows, or labels are missing or doubled.
     """
     display_bundle({"text/html": comparison_html(rows, **options), "text/plain": comparison_table(rows, **options)})
+
+
+def show_words(words: str) -> None:
+    """Show what a panel says of its picture, below it; in a plain script the picture's text has it already.
+
+    Args:
+        words: Lines.
+    """
+    from IPython.core.interactiveshell import InteractiveShell
+
+    if InteractiveShell.initialized():
+        display_bundle({"text/html": f"<div style='line-height:1.45'>{as_lines(words)}</div>", "text/plain": words})
+
+
+def as_lines(words: str) -> str:
+    """Return lines of text as HTML."""
+    return "<br>".join(escape(line) for line in words.splitlines())
 
 
 def bundle(figure: Any) -> dict[str, Any]:

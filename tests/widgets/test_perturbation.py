@@ -165,7 +165,9 @@ def test_what_is_known_is_not_evaluated_again(objectives, monkeypatch):
 
 def test_a_static_page_has_a_slider_for_each_method(objectives):
     explorer = explorer_of(objectives, methods=["amp", "sam"])
-    figures = explorer.static_figures()
+    parts = explorer.static_parts()
+    figures = [figure for figure, _ in parts]
+    assert [words.split()[0] for _, words in parts] == ["AMP", "SAM"]
     assert [figure.layout.sliders[0].currentvalue.prefix[:1] for figure in figures] == ["ε", "ρ"]
     frames = {frame.name: frame for frame in figures[1].frames}
     assert {"0", "0.1", "1"} <= set(frames)
