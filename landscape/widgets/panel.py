@@ -125,6 +125,10 @@ class Panel:
         """Return what can be drawn at once: all of it, unless a subclass says otherwise."""
         return self.result(**values)
 
+    def drawn(self, **values: Any) -> Any:
+        """Return what a figure needs: all of a result, unless a subclass says otherwise."""
+        return self.result(**values)
+
     def fill(self, **values: Any) -> Iterator[str]:
         """Compute, piece by piece, what :meth:`quick` leaves out, and say after each piece what was done."""
         return iter(())
@@ -141,7 +145,7 @@ class Panel:
         Raises:
             ConfigError: A name or value is unknown.
         """
-        built = self.build(self.result(**changes))
+        built = self.build(self.drawn(**changes))
         return built.figure() if isinstance(built, Picture) else built
 
     def figure_with_frames(self, *, over: str | None = None, **changes: Any) -> go.Figure:
@@ -165,7 +169,7 @@ class Panel:
         control = self.controls[over]
         start = changes.pop(over, control.value)
         options = _thinned(control, start)
-        built: dict[str, Any] = {text: self.build(self.result(**changes, **{over: value})) for text, value in options}
+        built: dict[str, Any] = {text: self.build(self.drawn(**changes, **{over: value})) for text, value in options}
         join = picture_frames if isinstance(built[control.text(start)], Picture) else slider_figure
         return join(built, name=control.label, start=control.text(start))
 

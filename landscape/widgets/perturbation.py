@@ -97,7 +97,7 @@ class PerturbationExplorer(Panel):
         seed: int = 0,
         evaluate_on: Mapping[str, Objective] | None = None,
         directions: int = 5,
-        slice_points: int = 13,
+        slice_points: int = 11,
     ) -> None:
         if not objectives:
             raise DataError("There is nothing to explore.", expected="at least one objective")
@@ -185,8 +185,15 @@ class PerturbationExplorer(Panel):
         return Theory(true=move.loss - self._base(label), first=move.slope, second=second)
 
     def _compute(self, **values: Any) -> MovedView:
+        return self._filled(values, words=True)
+
+    def drawn(self, **values: Any) -> MovedView:
+        """Return what a figure shows, without what is only said in words."""
+        return self._filled(self.values(**values), words=False)
+
+    def _filled(self, values: dict[str, Any], *, words: bool) -> MovedView:
         with self.paused():
-            for _ in self.study.fill(values["minimum"], self.setting(**values)):
+            for _ in self.study.fill(values["minimum"], self.setting(**values), words=words):
                 pass
         return self.quick(**values)
 

@@ -127,32 +127,31 @@ class Study:
 
     # All the rest, piece by piece -----------------------------------------------------------------------------------
 
-    def fill(self, selected: str, setting: Setting, *, others: bool = True) -> Iterator[str]:
+    def fill(self, selected: str, setting: Setting, *, words: bool = True) -> Iterator[str]:
         """Compute what is missing, yielding what was done after each piece.
 
         Args:
             selected: The network whose slice, line and random directions are wanted.
             setting: The perturbation.
-            others: Whether the curves of the other networks are wanted too.
+            words: Whether what is only said in words is wanted too, and not only what is drawn.
         """
         raw = yield from self._plane(selected, setting)
-        for label in [selected, *(set(self.movers) - {selected})] if others else [selected]:
+        for label in sorted(self.movers, key=lambda label: label != selected):
             for stop in [setting, *self.stops(setting)]:
                 if stop not in self.facts[label].moves:
                     self.move(label, stop)
                     yield f"the loss at {stop.words}"
         yield from self._line(selected, setting, raw)
-        yield from self._random_here(selected, setting)
         yield from self._random(selected, setting)
-        details = self.details(selected, setting)
-        if math.isnan(details.curvature) and raw.points and setting.method != "lpfsgd":
-            details.curvature = self.movers[selected].curvature(raw.deltas[-1])
-            yield "the curvature along δ"
+        if words:
+            yield from self._random_here(selected, setting)
+            yield from self._curvature(selected, setting, raw)
         plane = self.facts[selected].slices[setting.family]
         while plane.todo:
             plane.step(self.movers[selected])
             yield f"the slice, {plane.loss.size - len(plane.todo)} of {plane.loss.size} points"
-        yield from self._eigenvalue(selected)
+        if words:
+            yield from self._eigenvalue(selected)
 
     def _plane(self, label: str, setting: Setting) -> Iterator[str]:
         facts, mover = self.facts[label], self.movers[label]
@@ -214,6 +213,12 @@ class Study:
                 yield "random directions"
         error = losses.std(0, ddof=1) / math.sqrt(self.directions) if self.directions > 1 else np.full(_RADII, np.nan)
         facts.spread[setting.family] = (radii, losses.mean(0), error)
+
+    def _curvature(self, label: str, setting: Setting, raw: RawMove) -> Iterator[str]:
+        details = self.details(label, setting)
+        if math.isnan(details.curvature) and raw.points and setting.method != "lpfsgd":
+            details.curvature = self.movers[label].curvature(raw.deltas[-1])
+            yield "the curvature along δ"
 
     def _eigenvalue(self, label: str) -> Iterator[str]:
         facts = self.facts[label]
