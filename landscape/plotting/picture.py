@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from landscape.plotting.frames import same, with_slider
 from landscape.plotting.plotly_base import AXIS, TOOLBAR, title_block
@@ -28,11 +31,37 @@ class Picture:
     data: tuple[dict[str, Any], ...]
     layout: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        data = tuple({key: sendable(value) for key, value in trace.items()} for trace in self.data)
+        object.__setattr__(self, "data", data)
+
     def figure(self) -> go.Figure:
         """Return the figure."""
         import plotly.graph_objects as go
 
         return go.Figure({"data": list(self.data), "layout": self.layout})
+
+
+def sendable(values: Any) -> Any:
+    """Return values as a message to a page can hold them: JSON knows no NaN, so None stands for it.
+
+    Rows of numbers travel in binary form, where NaN is a number like others; tables do not.
+
+    Args:
+        values: What a trace holds under a key.
+
+    Example:
+        >>> sendable([1.0, float("nan")]), sendable(np.array([[1.0, np.nan]]))
+        ([1.0, None], [[1.0, None]])
+    """
+    if isinstance(values, np.ndarray):
+        table = values.ndim > 1 and values.dtype.kind == "f" and not np.isfinite(values).all()
+        return sendable(values.tolist()) if table else values
+    if isinstance(values, list | tuple):
+        return [sendable(value) for value in values]
+    if isinstance(values, float | np.floating):
+        return float(values) if math.isfinite(values) else None
+    return values
 
 
 def picture_frames(pictures: Mapping[str, Picture], *, name: str, start: str) -> go.Figure:

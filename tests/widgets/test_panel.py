@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from landscape.errors import ConfigError
 from landscape.plotting.picture import Picture
 from landscape.widgets import Control, Panel, display_mode, menu, show, slider
-from landscape.widgets.live import redraw, repaint
+from landscape.widgets.live import figure_widget, redraw, repaint
 from landscape.widgets.show import PLOTLY, bundle
 
 
@@ -169,6 +170,16 @@ def test_an_error_in_the_background_is_said_and_the_next_change_recovers():
     panel.sliders["k"].value = 2
     assert panel.wait(10)
     assert "3 known" in panel.status.value
+
+
+def test_no_message_holds_what_json_does_not_know():
+    nothing = float("nan")
+    table = np.array([[1.0, nothing], [np.inf, 2.0]])
+    data = {"type": "heatmap", "z": table, "x": [nothing, 1.0], "y": np.array([nothing, 1.0])}
+    figure = figure_widget(Picture(data=(data,), layout={}).figure())
+    (sent,) = figure.get_state()["_widget_data"]
+    assert [list(row) for row in sent["z"]] == [[1.0, None], [None, 2.0]]
+    assert list(sent["x"]) == [None, 1.0]
 
 
 def test_only_what_differs_is_sent(monkeypatch):
