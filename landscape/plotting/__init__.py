@@ -12,7 +12,7 @@ from landscape.plotting.layerwise import layers
 from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
-from landscape.plotting.ratios import ratios
+from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
 from landscape.plotting.slices import surface_slice
 from landscape.plotting.spectrum import density
@@ -40,6 +40,7 @@ __all__ = [
     "perturbation_frames",
     "profile",
     "ratios",
+    "ratios_table",
     "relation",
     "sharpness",
     "sharpness_table",

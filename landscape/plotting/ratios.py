@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from landscape.errors import DataError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
-from landscape.plotting.comparison import plain
+from landscape.plotting.comparison import cell, plain
 from landscape.plotting.scale import plural
 from landscape.plotting.style import OKABE_ITO, Style
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Rows = Mapping[str, ArrayLike]
 
+_HEADS = ["below 1", "median", "range"]
 _DOT, _MIDDLE = Style(color=OKABE_ITO[5]), Style(color=OKABE_ITO[0], marker="diamond")
 
 
@@ -72,8 +74,9 @@ def ratios(
             title=name,
             log_x=True,
             x_range=(low, high),
-            vertical=(1.0, ""),
+            vertical=((1.0, "" if name else equal),),
             y_names=names,
+            stripes=True,
         )
         for name, rows in panels.items()
     )
@@ -83,7 +86,7 @@ def ratios(
         caption += f" {plural(hidden, 'ratio')} that a logarithmic axis cannot show."
     chart = Chart(
         title=title,
-        caption=caption,
+        caption=caption.strip(),
         panels=drawn,
         share_y=True,
         legend=False,
@@ -111,9 +114,7 @@ def _panels(values: Any) -> dict[str, dict[str, np.ndarray]]:
 
 def _row(name: str, place: int, found: np.ndarray) -> list[Series]:
     kept = found[(found > 0) & np.isfinite(found)]
-    if not kept.size:
-        return []
-    middle = float(np.median(kept))
+    middle = float(np.median(kept)) if kept.size else math.nan
     below = f"<br>below 1: {int((found < 1).sum())} of {len(found)}" if len(found) > 1 else ""
     told = f"<b>{name}</b><br>{'median ' if len(found) > 1 else ''}{plain(middle, 3)}{below}"
     parts = [
@@ -131,3 +132,54 @@ def _row(name: str, place: int, found: np.ndarray) -> list[Series]:
         name="", x=np.array([middle]), y=np.array([float(place)]), style=_MIDDLE, line=False, size=9, hover=(told,)
     )
     return [*(parts if len(found) > 1 else []), middle_mark]
+
+
+def ratios_table(values: Rows | Mapping[str, Rows]) -> str:
+    """Write ratios as aligned plain text: how many of a row are below 1, their median, the smallest and the largest.
+
+    Args:
+        values: As in :func:`ratios`.
+
+    Returns:
+        Lines joined by newlines.
+
+    Raises:
+        DataError: There is nothing to write.
+
+    Example:
+        >>> print(ratios_table({"trace": [0.5], "planes": [0.4, 0.5, 1.7]}))
+                below 1  median          range
+        ------  -------  ------  -------------
+        trace    1 of 1   0.500
+        planes   2 of 3   0.500  0.400 to 1.70
+    """
+    panels = _panels(values)
+    names = list(dict.fromkeys(row for rows in panels.values() for row in rows))
+    grid = [["", *_HEADS * len(panels)], *([name, *_cells(panels, name)] for name in names)]
+    widths = [max(len(line[k]) for line in grid) for k in range(len(grid[0]))]
+    lines = [_joined(line, widths) for line in grid]
+    lines.insert(1, _joined(["-" * width for width in widths], widths))
+    if list(panels) != [""]:
+        spans = [sum(widths[1 + 3 * k : 4 + 3 * k]) + 4 for k in range(len(panels))]
+        heads = [name.center(span) for name, span in zip(panels, spans, strict=True)]
+        lines.insert(0, "  ".join([" " * widths[0], *heads]).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(panels: Mapping[str, Mapping[str, np.ndarray]], name: str) -> list[str]:
+    cells = []
+    for rows in panels.values():
+        found = rows.get(name, np.array([]))
+        if not found.size:
+            cells += ["", "", ""]
+            continue
+        low, middle, high = (cell(float(value), math.nan) for value in (found.min(), np.median(found), found.max()))
+        counted = f"{int((found < 1).sum())} of {len(found)}"
+        cells += [counted, middle, f"{low} to {high}" * (found.size > 1)]
+    return cells
+
+
+def _joined(cells: list[str], widths: list[int]) -> str:
+    return "  ".join(
+        [cells[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(cells[1:], widths[1:], strict=True))]
+    ).rstrip()

@@ -51,7 +51,7 @@ def rescaled(model: nn.Module, factor: float = 10.0, *, seed: int | None = None)
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
         >>> twin = rescaled(net, 2.0)
-        >>> bool(torch.allclose(twin[0].weight, 2 * net[0].weight)), bool(torch.allclose(twin[2].weight * 2, net[2].weight))
+        >>> bool(torch.equal(twin[0].weight, 2 * net[0].weight)), bool(torch.equal(2 * twin[2].weight, net[2].weight))
         (True, True)
         >>> bool(torch.allclose(net(torch.eye(3).double()), twin(torch.eye(3).double())))
         True
