@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,37 @@ class RNGState:
                 unused.manual_seed(unused.initial_seed())
 
 
+class _Background(threading.local):
+    """Whether this thread leaves the global generators to the others."""
+
+    active = False
+
+
+_BACKGROUND = _Background()
+
+
+@contextmanager
+def generators_left_alone() -> Iterator[None]:
+    """Run a block of a background thread in which :func:`preserved_rng` does nothing.
+
+    The global generators are the whole process's. Putting them back at the end of work in a thread would also take
+    back every number that the main thread drew meanwhile, which would then draw it a second time. Only for work that
+    draws nothing from them, as evaluations do.
+
+    Example:
+        >>> with generators_left_alone(), preserved_rng():
+        ...     before = torch.get_rng_state()
+        ...     _ = torch.rand(1)  # stands for another thread
+        >>> bool(torch.equal(before, torch.get_rng_state()))
+        False
+    """
+    before, _BACKGROUND.active = _BACKGROUND.active, True
+    try:
+        yield
+    finally:
+        _BACKGROUND.active = before
+
+
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Run a block and put every global generator back, also after an exception.
@@ -117,6 +149,15 @@ def preserved_rng() -> Iterator[None]:
         >>> bool(torch.equal(before, torch.get_rng_state()))
         True
     """
+    if _BACKGROUND.active:
+        yield
+        return
+    with _put_back():
+        yield
+
+
+@contextmanager
+def _put_back() -> Iterator[None]:
     state = RNGState.capture()
     try:
         yield
@@ -157,7 +198,7 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
         >>> bool(torch.equal(a, b))
         True
     """
-    with preserved_rng():
+    with _put_back():
         value = derive_seed(seed, *names)
         seed_torch(value)
         np.random.seed(value % 2**32)

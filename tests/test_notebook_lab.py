@@ -1,209 +1,130 @@
-"""The tour in a live JupyterLab: every cell runs, sliders show the true loss, and a reload shows the same figure."""
+"""Notebooks in a live JupyterLab: every cell runs, sliders show the true loss, a training can be cancelled, a reload
+shows the same figure; nothing outside is asked for, and no error reaches the kernel's messages or the console."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import statistics
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
-from tests.browser import CHROMIUM, flags
+from tests.browser import CHROMIUM
+from tests.lab import Tab, chromium, place, serving
 
-TOUR = Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb"
-TOKEN = "landscape"
-QUICK = "limit, epochs, batch_size, seconds, model = 200, 2, 50, 0.5, 'mlp'"
-OWN_FOLDERS = (
-    "JUPYTER_CONFIG_DIR",
-    "JUPYTER_DATA_DIR",
-    "JUPYTER_RUNTIME_DIR",
-    "JUPYTERLAB_SETTINGS_DIR",
-    "JUPYTERLAB_WORKSPACES_DIR",
-    "IPYTHONDIR",
-    "MPLCONFIGDIR",
-)
-# The drawn numbers of the live figure: the marked radius, and the loss of every curve at its last point.
-LIVE = "[...document.querySelectorAll('.jp-OutputArea .js-plotly-plot')].at(-1)"
-MARKED = f"() => {LIVE}._fullData.filter(t => t.mode == 'markers')[0].x[0]"
-CURVES = f"() => {LIVE}._fullData.filter(t => t.mode.startsWith('lines')).map(t => Number([...t.y].at(-1)))"
-STATUS = "() => [...document.querySelectorAll('[role=status]')].at(-1)?.innerText ?? ''"
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+PERTURBATIONS = next(path for path in NOTEBOOKS if path.name.startswith("02_"))
+PANEL = "suite.show(explorer)"
+LATENCY = 1.5  # seconds; the aim is 0.15 on two idle cores, and others may be at work here
+
+# The live figure, its big points, and what the panel says.
+FIGURE = "[...document.querySelectorAll('.jp-OutputArea .js-plotly-plot')].find(p => p._fullData?.length > 12)"
+POINTS = f"({FIGURE})._fullData.filter(t => t.mode == 'markers' && t.xaxis == 'x').map(t => t.y[0])"
+LENGTH = f"({FIGURE})._fullData.filter(t => t.mode == 'markers' && t.xaxis == 'x')[0].x[0]"
+DRAWN = f"() => !!({FIGURE}) && {POINTS}.length == 2"
+STATUS = "[...document.querySelectorAll('[role=status]')].map(e => e.innerText).join(' ')"
+COMPLETE = f"({STATUS}).includes('top Hessian eigenvalue') && !document.body.innerText.includes('Still computing')"
+ALERTS = "() => [...document.querySelectorAll('[role=alert]')].map(e => e.innerText)"
+HANDLE = "[...document.querySelectorAll('.widget-slider .noUi-handle')].find(h => h.offsetParent !== null)"
+
+PRESS = f"""async key => {{
+  const handle = {HANDLE}, before = {LENGTH}, begun = performance.now();
+  handle.dispatchEvent(new KeyboardEvent('keydown', {{key, bubbles: true, cancelable: true}}));
+  const frame = () => new Promise(done => requestAnimationFrame(done));
+  while ({LENGTH} == before && performance.now() - begun < 20000) await frame();
+  await frame();
+  return performance.now() - begun;
+}}"""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.notebook,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+]
 
 
-@dataclass
-class Seen:
-    """What the page did that it should not."""
+def _slider(tab: Tab) -> Any:
+    """The first slider that is shown."""
+    return tab.page.locator(".widget-slider .noUi-base >> visible=true").first
 
-    faults: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
 
-    def watch(self, tab: Any, address: str) -> None:
-        tab.on("pageerror", lambda error: self.faults.append(str(error)))
-        local = (address, address.replace("http", "ws"), "data:", "blob:")
-        tab.on("request", lambda request: request.url.startswith(local) or self.outside.append(request.url))
-        tab.on("websocket", lambda socket: socket.on("framereceived", self._message))
+def _drag(tab: Tab, share: float) -> None:
+    """Take the handle with the mouse and move it to a share of the rail."""
+    _slider(tab).scroll_into_view_if_needed()
+    rail, mouse = _slider(tab).bounding_box(), tab.page.mouse
+    handle = tab.page.locator(".widget-slider .noUi-handle >> visible=true").first.bounding_box()
+    y = rail["y"] + rail["height"] / 2
+    mouse.move(handle["x"] + handle["width"] / 2, y)
+    mouse.down()
+    mouse.move(rail["x"] + share * rail["width"], y, steps=12)
+    mouse.up()
 
-    def _message(self, frame: str | bytes) -> None:
-        raw = frame.encode() if isinstance(frame, str) else frame
-        for fault in (b'"msg_type": "error"', b'"msg_type":"error"', b"Traceback (most recent call last)"):
-            if fault in raw:
-                self.faults.append(raw.decode(errors="replace")[-2000:])
+
+def _shows(tab: Tab, setting: str, optimizer: str) -> None:
+    """The figure shows, for both networks, the loss after first_step(), computed by hand in the kernel."""
+    hands = [f"by_hand({label!r}, lambda net: {optimizer})" for label in ("SGD", "SAM")]
+    expected = tab.ask(f"[{', '.join(hands)}]")
+    tab.until(f"() => ({FIGURE}).layout.title.text.includes('{setting}')")
+    close = f"(a, b) => Math.abs(a - b) <= 1e-4 * b"
+    tab.until(f"() => {{ const p = {POINTS}; return {expected}.every((e, i) => ({close})(p[i], e)); }}")
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[str]:
-    """The address of a JupyterLab, with settings of its own, that serves a quick tour."""
-    notebook = nbformat.read(TOUR, as_version=4)
-    place = 1 + next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
-    notebook.cells.insert(place, nbformat.v4.new_code_cell(QUICK))
-    (tmp_path / "work").mkdir()
-    nbformat.write(notebook, tmp_path / "work" / "00_tour.ipynb")
-    folders = {name: str(tmp_path / name.lower()) for name in OWN_FOLDERS}
-    news = Path(folders["JUPYTERLAB_SETTINGS_DIR"]) / "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser"]
-    command += [f"--ServerApp.root_dir={tmp_path / 'work'}", "--LabApp.news_url="]
-    command += ["--ServerApp.websocket_ping_interval=300", "--ServerApp.websocket_ping_timeout=300"]
-    log = tmp_path / "lab.log"
-    with log.open("wb") as sink:
-        server = subprocess.Popen(command, env={**os.environ, **folders}, stdout=sink, stderr=sink)
-    try:
-        _wait_for(f"{address}/api/status?token={TOKEN}", server, log)
-        yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+def tab(tmp_path: Path):
+    name = place(PERTURBATIONS, tmp_path, "epochs, root = 6, 'runs'")
+    with serving(tmp_path) as address, chromium() as browser:
+        yield Tab(browser.new_page(viewport={"width": 1300, "height": 1150}), address, name)
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tab.page
+    tab.run_all()
+    assert tab.look_at(PANEL, DRAWN), tab.words()
+    tab.until(f"() => {COMPLETE}", seconds=120)
+    page.screenshot(path=tmp_path / "first.png")
 
+    # epsilon: by keyboard, reached by keyboard; then by mouse
+    page.locator(".widget-dropdown select").nth(1).focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.classList.contains('noUi-handle')")
+    page.keyboard.press("ArrowRight")
+    _shows(tab, "ε = 0.15", "ll.AMP(net.parameters(), lr=0.1, epsilon=0.15)")
+    _drag(tab, 0.0)
+    tab.until(f"() => {LENGTH}", 0)
+    _drag(tab, 0.6)
+    _shows(tab, "ε = 0.2,", "ll.AMP(net.parameters(), lr=0.1, epsilon=0.2)")
 
-def _until(tab: Any, expression: str, wanted: Any, seconds: float = 30) -> None:
-    """Wait until an expression of the page has a value."""
-    until = time.monotonic() + seconds
-    while (got := tab.evaluate(expression)) != wanted and time.monotonic() < until:
-        tab.wait_for_timeout(100)
-    assert got == wanted, expression
+    # rho: the method is chosen by keyboard
+    page.locator(".widget-dropdown select").nth(1).focus()
+    page.keyboard.press("ArrowDown")
+    _shows(tab, "ρ = 0.1", "ll.SAM(net.parameters(), torch.optim.SGD, rho=0.1, lr=0.1)")
+    page.evaluate(f"() => ({HANDLE}).focus()")
+    page.keyboard.press("End")
+    _shows(tab, "ρ = 1:", "ll.SAM(net.parameters(), torch.optim.SGD, rho=1.0, lr=0.1)")
+    _drag(tab, 0.25)
+    _shows(tab, "ρ = 0.05", "ll.SAM(net.parameters(), torch.optim.SGD, rho=0.05, lr=0.1)")
+    tab.until(f"() => {COMPLETE}", seconds=120)
+    waits = [page.evaluate(PRESS, key) for key in ["ArrowRight"] * 6 + ["ArrowLeft"] * 5]
+    with capsys.disabled():
+        print(f"\nslider to figure: median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms")
+    assert statistics.median(waits) < 1000 * LATENCY
+    shown = page.evaluate(POINTS)
 
+    # a training: started, the sliders stay free, cancelled, ready to go on
+    tab.ask("[monitor.configs.update(AMP=monitor.configs['AMP'].replace(epochs=2000))]")
+    tab.scroll_to("suite.show(monitor)")
+    page.get_by_role("button", name="Start").click()
+    tab.until(f"() => /AMP, epoch \\d+ of 2000, step \\d+/.test({STATUS})", seconds=120)
+    page.get_by_role("button", name="Cancel").click()
+    tab.until(f"() => ({STATUS}).includes('cancelled after')")
+    page.get_by_role("button", name="Resume").wait_for()
+    assert tab.ask("[monitor.runs['AMP'].status, len(monitor.runs['AMP'].checkpoints()) > 1]") == ["interrupted", True]
+    page.screenshot(path=tmp_path / "monitor.png")
 
-def _run_all(tab: Any) -> None:
-    tab.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel")
-    tab.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    executed = """() => {
-      const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells].filter(c => c.type == 'code');
-      return cells.filter(c => c.executionCount === null).length;
-    }"""
-    assert tab.evaluate(executed) == 0
-    errors = "() => document.querySelectorAll('[data-mime-type=\"application/vnd.jupyter.error\"]').length"
-    assert tab.evaluate(errors) == 0
-
-
-def _look_at_the_panel(tab: Any, seconds: int = 240) -> bool:
-    """Scroll to the live panel (the page draws only what is in view) and tell whether its figure is drawn in time."""
-    tab.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.model?.cells?.length > 20")
-    scroll = """() => {
-      const notebook = window.jupyterapp.shell.currentWidget.content;
-      const cells = [...notebook.model.cells];
-      notebook.scrollToItem(cells.findIndex(cell => cell.sharedModel.getSource().includes('explorer.show')), 'start');
-    }"""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        tab.evaluate(scroll)
-        tab.wait_for_timeout(1000)
-        if tab.evaluate(f"() => {LIVE}?._fullData?.length > 5"):
-            return True
-    return False
-
-
-def _reload(tab: Any, page: str) -> bool:
-    """Reload until the figure is back; three times at most.
-
-    What goes wrong while the manager of jupyterlab_widgets 3 asks the kernel for its widgets is swallowed there (an
-    empty catch), and nothing is shown until the next reload. That was seen once in some hundred runs.
-    """
-    for _ in range(3):
-        tab.goto(page)
-        if _look_at_the_panel(tab, 80):
-            return True
-    return False
-
-
-def _words(tab: Any) -> str:
-    return tab.evaluate("() => document.body.innerText.slice(-3000)")
-
-
-def _press(tab: Any, key: str) -> None:
-    handle = tab.locator(".widget-slider .noUi-handle").last
-    handle.scroll_into_view_if_needed()
-    handle.focus()
-    tab.keyboard.press(key)
-
-
-@pytest.mark.browser
-@pytest.mark.notebook
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_tour_in_jupyterlab(lab: str, tmp_path: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api")
-    seen = Seen()
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags("127.0.0.1", "localhost"))
-        tab = browser.new_page(viewport={"width": 1300, "height": 1000})
-        tab.set_default_timeout(240_000)
-        seen.watch(tab, lab)
-        page = f"{lab}/doc/tree/00_tour.ipynb?token={TOKEN}"
-        tab.goto(f"{page}&reset")
-        _run_all(tab)
-        assert _look_at_the_panel(tab), _words(tab)
-
-        start, curves, said = tab.evaluate(MARKED), tab.evaluate(CURVES), tab.evaluate(STATUS)
-        assert start == 0.3  # the middle of the radii
-        assert "SGD" in said
-        _press(tab, "ArrowRight")  # by keyboard: the next radius
-        _until(tab, MARKED, 0.5)
-        assert tab.evaluate(STATUS) != said
-        _press(tab, "End")
-        _until(tab, MARKED, 3)
-        rail = tab.locator(".widget-slider .noUi-base").last.bounding_box()
-        tab.mouse.click(rail["x"] + 2, rail["y"] + rail["height"] / 2)  # by mouse: to the start
-        _until(tab, MARKED, 0)
-        assert tab.evaluate(CURVES) == curves  # the radius marks a point on the curves and leaves them alone
-        menus = tab.locator(".widget-dropdown select")
-        menus.last.select_option(index=2)  # a random direction is another curve
-        tab.wait_for_function(f"before => ({CURVES})().every((end, i) => end != before[i])", arg=curves)
-        changed = tab.evaluate(CURVES)
-
-        tab.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-        tab.screenshot(path=tmp_path / "before.png")
-        assert _reload(tab, page), _words(tab)
-        _until(tab, CURVES, changed)
-        assert tab.evaluate(MARKED) == 0
-        tab.screenshot(path=tmp_path / "after.png")
-        browser.close()
-    assert seen.faults == []
-    assert seen.outside == []
+    assert tab.reload(PANEL, DRAWN), tab.words()
+    tab.until(f"() => {POINTS}", shown)
+    tab.until(f"() => ({STATUS}).includes('SAM with ρ =')")
+    page.screenshot(path=tmp_path / "after.png")
+    assert page.evaluate(ALERTS) == []
+    assert tab.seen.faults == []
+    assert tab.seen.outside == []

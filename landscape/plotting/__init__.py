@@ -12,6 +12,7 @@ from landscape.plotting.layerwise import layers
 from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
+from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
 from landscape.plotting.slices import surface_slice
 from landscape.plotting.spectrum import density
@@ -38,6 +39,8 @@ __all__ = [
     "perturbation",
     "perturbation_frames",
     "profile",
+    "ratios",
+    "ratios_table",
     "relation",
     "sharpness",
     "sharpness_table",

@@ -43,13 +43,28 @@ def slider_figure(figures: Mapping[str, go.Figure], *, name: str, start: str | N
     varying = [i for i in range(len(kinds)) if any(not same(t[i], traces[shown][i]) for t in traces.values())]
     base: Any = go.Figure(figures[shown])
     base.frames = [_frame(stop, figure, varying) for stop, figure in figures.items()]
-    base.update_layout(sliders=[_slider(stops, name, shown)])
     layouts: list[Any] = [figure.layout for figure in figures.values()]
     tops = [layout.margin.t or 0 for layout in layouts]
     extra = max(tops) - (base.layout.margin.t or 0)
     base.update_layout(margin_t=max(tops), height=(base.layout.height or 450) + extra)
-    _make_room(base)
-    return base
+    return with_slider(base, stops, name=name, start=shown)
+
+
+def with_slider(figure: Any, stops: list[str], *, name: str, start: str) -> Any:
+    """Put a slider below a figure whose frames are named by its stops, and make room for it.
+
+    Args:
+        figure: Changed in place.
+        stops: Its texts.
+        name: What it changes, with its unit.
+        start: The stop that is shown first.
+
+    Returns:
+        The same figure.
+    """
+    figure.update_layout(sliders=[_slider(stops, name, start)])
+    _make_room(figure)
+    return figure
 
 
 def _traces(figure: Any) -> list[dict[str, Any]]:

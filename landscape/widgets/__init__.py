@@ -3,13 +3,16 @@
 Importing this package loads neither ipywidgets nor plotly; showing something does.
 """
 
-from landscape.widgets.controls import Control, menu, slider
-from landscape.widgets.explorers import RunComparison, SpectrumExplorer, SurfaceExplorer
+from landscape.widgets.controls import Control, choice, menu, slider
 from landscape.widgets.job import Job
 from landscape.widgets.mode import display_mode
+from landscape.widgets.monitor import TrainingMonitor
 from landscape.widgets.panel import Panel
 from landscape.widgets.perturbation import PerturbationExplorer
+from landscape.widgets.runs import RunComparison
 from landscape.widgets.show import show, show_comparison
+from landscape.widgets.spectra import SpectrumExplorer
+from landscape.widgets.surfaces import SurfaceExplorer
 
 __all__ = [
     "Control",
@@ -19,6 +22,8 @@ __all__ = [
     "RunComparison",
     "SpectrumExplorer",
     "SurfaceExplorer",
+    "TrainingMonitor",
+    "choice",
     "display_mode",
     "menu",
     "show",

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from landscape.plotting.frames import same
+from landscape.plotting.picture import Picture
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -60,3 +61,30 @@ def _take_over(old: Any, values: dict[str, Any], *, leave: tuple[str, ...]) -> N
     changed = {k: v for k, v in values.items() if k not in leave and not (k in present and same(v, present[k]))}
     if changed:
         old.update(changed, overwrite=True)
+
+
+def repaint(figure: Any, before: Picture, after: Picture) -> None:
+    """Bring a figure from one picture to another one of the same kind, in place and in one message.
+
+    Only what differs between the two is sent. A camera that the reader turned stays.
+
+    Args:
+        figure: Shows ``before``; changed.
+        before: What it shows.
+        after: What it shall show.
+    """
+    with getattr(figure, "batch_update", nullcontext)():
+        for trace, old, new in zip(figure.data, before.data, after.data, strict=True):
+            if changed := _differences(old, new):
+                trace.update(changed, overwrite=True)
+        changed = _differences(before.layout, after.layout)
+        for name in [name for name in changed if name.startswith("scene")]:
+            scene = {key: value for key, value in changed.pop(name).items() if key != "camera"}
+            figure.layout[name].update(scene)
+        if changed:
+            figure.layout.update(changed, overwrite=True)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    gone = dict.fromkeys(old.keys() - new.keys())
+    return {**gone, **{key: value for key, value in new.items() if key not in old or not same(value, old[key])}}

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from landscape.errors import unknown_name
 from landscape.plotting.frames import slider_figure
+from landscape.plotting.picture import Picture, picture_frames
+from landscape.widgets.background import Background
 from landscape.widgets.controls import Control
-from landscape.widgets.live import figure_widget, redraw
+from landscape.widgets.inputs import arrange, widget_of
+from landscape.widgets.live import figure_widget, redraw, repaint
 from landscape.widgets.mode import Mode, display_mode
-from landscape.widgets.show import bundle, display_bundle
+from landscape.widgets.show import as_lines, bundle, display_bundle, show_words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _MOST_FRAMES = 17
+_DRAW_EVERY = 0.25  # seconds between pictures while something is being filled in
 
 
 class Panel:
@@ -25,11 +32,14 @@ class Panel:
     Three pure functions: ``compute(**values) -> result``, ``build(result) -> figure``, ``note(result) -> str``. None
     of them knows widgets. Results are kept by the exact values of the controls.
 
+    A subclass whose whole result takes long gives a quick one in :meth:`quick`, which is drawn at once, and computes
+    the rest in :meth:`fill`, in the background and only for where the controls stand.
+
     Args:
         compute: Called with one keyword argument for each control.
-        build: Turns a result into a plotly figure.
+        build: Turns a result into a plotly figure, or into a picture.
         update: Brings a figure to another result in place, ``update(figure, result)``; by default the figure is built
-            again and its content copied.
+            again and what differs is copied.
         controls: What can be changed.
         note: The result in words: the status line, and what a screen reader says.
         hint: A sentence on what to try and what to notice, above the controls.
@@ -40,12 +50,16 @@ class Panel:
         sliders: Name to ipywidget, after :meth:`widget`.
         live_figure: The live figure, after :meth:`widget`.
         status: The line in words, an ipywidget, after :meth:`widget`.
+        busy: What is still being computed, an ipywidget, after :meth:`widget`.
     """
+
+    keeps: bool = True
+    """Whether results are kept: not where they change by themselves."""
 
     def __init__(
         self,
         compute: Callable[..., Any],
-        build: Callable[[Any], go.Figure],
+        build: Callable[[Any], go.Figure | Picture],
         *,
         update: Callable[[Any, Any], None] | None = None,
         controls: Iterable[Control],
@@ -54,7 +68,7 @@ class Panel:
         frames_over: str | None = None,
     ) -> None:
         self.compute, self.build, self.note, self.hint = compute, build, note, hint
-        self.update = update if update is not None else self._rebuild
+        self.update = update if update is not None else self._repaint
         self.controls: dict[str, Control] = {control.name: control for control in controls}
         sliders = [control.name for control in self.controls.values() if control.kind == "slider"]
         self.frames_over = frames_over or next(iter(sliders or self.controls), None)
@@ -62,9 +76,12 @@ class Panel:
         self.sliders: dict[str, Any] = {}
         self.live_figure: Any = None
         self.status: Any = None
+        self.busy: Any = None
+        self._drawn: Any = None
+        self._drawing, self._resetting = threading.RLock(), False
+        self._background = Background(self._fill_in)
 
-    def _rebuild(self, figure: Any, result: Any) -> None:
-        redraw(figure, self.build(result))
+    # What is computed -----------------------------------------------------------------------------------------------
 
     def values(self, **changes: Any) -> dict[str, Any]:
         """Return one value for each control: its start, unless it is changed here.
@@ -97,10 +114,24 @@ class Panel:
             ConfigError: A name or value is unknown.
         """
         values = self.values(**changes)
+        if not self.keeps:
+            return self.compute(**values)
         key = tuple(values.values())
         if key not in self._results:
             self._results[key] = self.compute(**values)
         return self._results[key]
+
+    def quick(self, **values: Any) -> Any:
+        """Return what can be drawn at once: all of it, unless a subclass says otherwise."""
+        return self.result(**values)
+
+    def drawn(self, **values: Any) -> Any:
+        """Return what a figure needs: all of a result, unless a subclass says otherwise."""
+        return self.result(**values)
+
+    def fill(self, **values: Any) -> Iterator[str]:
+        """Compute, piece by piece, what :meth:`quick` leaves out, and say after each piece what was done."""
+        return iter(())
 
     def figure(self, **changes: Any) -> go.Figure:
         """Draw the result at some values as a plain figure.
@@ -114,7 +145,8 @@ class Panel:
         Raises:
             ConfigError: A name or value is unknown.
         """
-        return self.build(self.result(**changes))
+        built = self.build(self.drawn(**changes))
+        return built.figure() if isinstance(built, Picture) else built
 
     def figure_with_frames(self, *, over: str | None = None, **changes: Any) -> go.Figure:
         """Draw the results over one control (17 stops at most), behind plotly's own slider: works with no kernel.
@@ -137,8 +169,11 @@ class Panel:
         control = self.controls[over]
         start = changes.pop(over, control.value)
         options = _thinned(control, start)
-        figures = {text: self.figure(**changes, **{over: value}) for text, value in options}
-        return slider_figure(figures, name=control.label, start=control.text(start))
+        built: dict[str, Any] = {text: self.build(self.drawn(**changes, **{over: value})) for text, value in options}
+        join = picture_frames if isinstance(built[control.text(start)], Picture) else slider_figure
+        return join(built, name=control.label, start=control.text(start))
+
+    # Live -----------------------------------------------------------------------------------------------------------
 
     def widget(self) -> Any:
         """Make the live panel: hint, controls, figure and status line.
@@ -148,39 +183,153 @@ class Panel:
         """
         import ipywidgets
 
-        self.live_figure = figure_widget(self.figure())
-        self.sliders = {name: _widget_of(control) for name, control in self.controls.items()}
-        self.status = ipywidgets.HTML(self._said(self.result()))
+        values = self.values()
+        first = self.quick(**values)
+        self._drawn = self.build(first)
+        plain = self._drawn.figure() if isinstance(self._drawn, Picture) else self._drawn
+        self.live_figure = figure_widget(plain)
+        self.sliders = {name: widget_of(control) for name, control in self.controls.items()}
+        self.status, self.busy = ipywidgets.HTML(self._said(first)), ipywidgets.HTML()
         for one in self.sliders.values():
             one.observe(self._changed, names="value")
         reset = ipywidgets.Button(description="Reset", tooltip="Put every control back to its start")
         reset.on_click(self.reset)
-        rows = ipywidgets.HBox(
-            [*self.sliders.values(), reset], layout={"flex_flow": "row wrap", "align_items": "center"}
+        head = [ipywidgets.HTML(f"<div style='line-height:1.45'>{escape(self.hint)}</div>")] if self.hint else []
+        rows = arrange(self.controls, self.sliders, reset)
+        self._show_what_applies()
+        self._background.ask(values)
+        return ipywidgets.VBox(
+            [*head, rows, *self.above(), self.live_figure, self.status, *self.below(), self.busy],
+            layout={"overflow": "visible"},
         )
-        head = [ipywidgets.HTML(f"<p>{escape(self.hint)}</p>")] if self.hint else []
-        return ipywidgets.VBox([*head, rows, self.live_figure, self.status])
 
     def reset(self, _: object = None) -> None:
         """Put every control back to its start."""
-        for name, control in self.controls.items():
-            if name in self.sliders:
-                self.sliders[name].value = control.value
+        self._resetting = True
+        try:
+            for name, control in self.controls.items():
+                if name in self.sliders:
+                    self.sliders[name].value = control.value
+        finally:
+            self._resetting = False
+        self._changed()
+
+    def above(self) -> list[Any]:
+        """Make further ipywidgets between the controls and the figure: none, unless a subclass has some."""
+        return []
+
+    def below(self) -> list[Any]:
+        """Make further ipywidgets below the status line: none, unless a subclass has some."""
+        return []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until a live panel has filled in what is computed in the background.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Returns:
+            Whether it is complete.
+        """
+        return self._background.wait(timeout)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Run a block while nothing is filled in, which goes on afterwards."""
+        if self.live_figure is None:
+            yield
+            return
+        self._background.cancel()
+        self._background.wait()
+        try:
+            yield
+        finally:
+            self._background.ask(self._now())
+
+    def _now(self) -> dict[str, Any]:
+        return {name: one.value for name, one in self.sliders.items()}
 
     def _changed(self, _: object = None) -> None:
+        if self._resetting:
+            return
+        self._background.cancel()
+        with self._drawing:
+            try:
+                values = self._now()
+                self._show_what_applies()
+                self._draw(values)
+                self._background.ask(values)
+            except Exception as error:  # a widget's callback has nowhere else to say it
+                self._say_error(error)
+
+    def refresh(self) -> None:
+        """Draw a live panel anew where something beside its controls has changed; from any thread."""
+        if self.live_figure is None:
+            return
+        with self._drawing:
+            try:
+                self._draw(self._now())
+            except Exception as error:
+                self._say_error(error)
+
+    def _draw(self, values: dict[str, Any]) -> None:
+        result = self.quick(**values)
+        self.update(self.live_figure, result)
+        said = self._said(result)
+        if said != self.status.value:
+            self.status.value = said
+
+    def _repaint(self, figure: Any, result: Any) -> None:
+        fresh = self.build(result)
+        if isinstance(fresh, Picture) and figure is self.live_figure:
+            repaint(figure, self._drawn, fresh)
+            self._drawn = fresh
+        else:
+            redraw(figure, fresh.figure() if isinstance(fresh, Picture) else fresh)
+
+    def _fill_in(self, values: dict[str, Any], superseded: Callable[[], bool]) -> None:
+        """Fill in what is missing where the controls stand, and draw it now and then; until they are moved."""
+        drawn, done = time.monotonic(), ""
         try:
-            result = self.result(**{name: one.value for name, one in self.sliders.items()})
-            self.update(self.live_figure, result)
-            self.status.value = self._said(result)
-        except Exception as error:  # a widget's callback has nowhere else to say it
-            self.status.value = f"<b role='alert'>{type(error).__name__}: {escape(str(error))}</b>"
+            for done in self.fill(**values):
+                if superseded():
+                    return
+                if time.monotonic() - drawn > _DRAW_EVERY:
+                    self._draw_filled(values, superseded, f"Still computing: {done}.")
+                    drawn = time.monotonic()
+            if done:
+                self._draw_filled(values, superseded, "")
+        except Exception as error:
+            with self._drawing:
+                self._say_error(error)
+
+    def _draw_filled(self, values: dict[str, Any], superseded: Callable[[], bool], said: str) -> None:
+        with self._drawing:
+            if not superseded():
+                self._draw(values)
+                self.busy.value = f"<small>{escape(said)}</small>"
+
+    def _say_error(self, error: Exception) -> None:
+        self.status.value = f"<b role='alert'>{type(error).__name__}: {escape(str(error))}</b>"
+
+    def _show_what_applies(self) -> None:
+        values = self._now()
+        for name, control in self.controls.items():
+            wanted = None if control.applies(values) else "none"
+            if self.sliders[name].layout.display != wanted:
+                self.sliders[name].layout.display = wanted
 
     def _said(self, result: Any) -> str:
-        lines = "<br>".join(escape(line) for line in self.note(result).splitlines())
-        return f"<div role='status' aria-live='polite'>{lines}</div>"
+        return f"<div role='status' aria-live='polite' style='line-height:1.45'>{as_lines(self.note(result))}</div>"
+
+    # In a notebook --------------------------------------------------------------------------------------------------
+
+    def static_parts(self) -> list[tuple[go.Figure, str]]:
+        """Return what stands for the panel in a page without a kernel: figures, and where they start in words."""
+        return [(self.figure_with_frames(), self.note(self.result()))]
 
     def show(self, mode: Mode = "auto") -> None:
-        """Show the panel as a cell's output: live widgets, or a figure with plotly's own slider.
+        """Show the panel as a cell's output: live widgets, or figures with plotly's own slider.
 
         Args:
             mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`.
@@ -192,10 +341,11 @@ class Panel:
             from IPython.display import display
 
             display(self.widget())
-        else:
-            data = bundle(self.figure_with_frames())
-            data["text/plain"] = f"{data['text/plain']}\n{self.note(self.result())}"
-            display_bundle(data)
+            return
+        for figure, words in self.static_parts():
+            data = bundle(figure)
+            display_bundle({**data, "text/plain": f"{data['text/plain']}\n{words}"})
+            show_words(words)
 
 
 def _thinned(control: Control, start: Any) -> list[tuple[str, Any]]:
@@ -203,21 +353,3 @@ def _thinned(control: Control, start: Any) -> list[tuple[str, Any]]:
     step = -(-len(control.options) // _MOST_FRAMES)
     first = [text for text, _ in control.options].index(control.text(start))
     return [option for index, option in enumerate(control.options) if (index - first) % step == 0]
-
-
-def _widget_of(control: Control) -> Any:
-    import ipywidgets
-
-    kinds: Mapping[str, Any] = {
-        "slider": ipywidgets.SelectionSlider,
-        "menu": ipywidgets.Dropdown,
-        "buttons": ipywidgets.ToggleButtons,
-    }
-    wide = {"width": "420px"} if control.kind == "slider" else {}
-    return kinds[control.kind](
-        options=list(control.options),
-        value=control.value,
-        description=control.label,
-        style={"description_width": "initial"},
-        layout=wide,
-    )

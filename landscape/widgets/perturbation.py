@@ -1,199 +1,330 @@
-"""Move the real weights by a real perturbation, and see the true loss there."""
+"""Move the real weights as a method moves them, and see the true loss there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from landscape.errors import DataError, MismatchError
-from landscape.objective import Evaluation, Objective
-from landscape.plotting import PerturbationView, perturbation, perturbation_frames
-from landscape.plotting.style import KIND_NAMES
+from landscape.objective import Objective
+from landscape.plotting.moved import MovedView, moved
 from landscape.plotting.units import loss_label
 from landscape.progress import progress_bar
-from landscape.surface import perturbation_direction
-from landscape.widgets.controls import Control, menu, slider
-from landscape.widgets.mode import Mode
+from landscape.widgets.controls import Control, choice, menu
+from landscape.widgets.methods import Setting, chosen_methods
+from landscape.widgets.moves import Mover, filter_names, part_of
 from landscape.widgets.panel import Panel
+from landscape.widgets.slices import BALLS
+from landscape.widgets.study import Move, Study
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-ALL = "all"
-RADII = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Theory:
+    """How much a perturbation raises the loss.
+
+    Attributes:
+        true: As evaluated.
+        first: By first-order theory.
+        second: By second-order theory; NaN for LPF-SGD.
+    """
+
+    true: float
+    first: float
+    second: float
 
 
 class PerturbationExplorer(Panel):
-    """The loss of trained weights that are pushed away by a distance: ``L(w + r d)`` with ``||d|| = 1``.
+    """What AMP's epsilon, SAM's rho and LPF-SGD's noise do to trained weights: the true loss at the perturbed ones.
 
-    The directions d are those of the methods, at the trained weights w, with g the gradient of the objective's loss:
-    "sam" ``g / ||g||`` (its radius r is SAM's rho), "amp" each tensor's gradient scaled to one length (with T tensors
-    r is AMP's epsilon times the square root of T), "random" a Gaussian direction. Every number that is shown is a loss
-    evaluated at these weights; nothing is interpolated but the line between the points.
+    The perturbation is the one of the method's own optimizer (:mod:`landscape.optim`), from the gradient of the
+    objective over the examples that are used, in evaluation mode. Each method has its own slider in its own unit: AMP's
+    ``epsilon`` is the L2 norm of each tensor, SAM's ``rho`` that of all weights together, ASAM's ``rho`` is relative to
+    each weight, LPF-SGD's ``std`` a share of each filter's norm. Every loss that is shown was evaluated; only lines
+    between points are drawn.
+
+    Beside the loss at the perturbed weights there are: the loss at every stop of the slider, and along the straight
+    line through w and w + delta; random directions of the same length; first-order theory; the ball of the method, cut
+    by a plane through the weights, and where w + delta falls on that plane; and the filters that move most.
 
     Args:
         objectives: Label -> the training objective of one set of trained weights. Weights are read now.
-        radii: Norms r of the perturbation over all weights together; 0 is added where missing. Default: 0 to 3.
-        kinds: Which of "sam", "amp", "random".
-        seed: Names the random direction; the same draw for every label of one size.
+        methods: Which of "amp", "sam", "asam", "lpfsgd"; the first one is shown first.
+        epsilon: Where AMP's slider starts; None for 0.1.
+        rho: Where SAM's starts; None for 0.1.
+        rho_asam: Where ASAM's starts; None for 0.5.
+        std: Where LPF-SGD's starts; None for 0.02.
+        examples: Losses and gradients are over so many examples, drawn by ``seed``: it bounds what one move of a slider
+            costs, and the status line says it. None takes all. Default 256: about 10 ms for the digits' network on one
+            core.
+        seed: Names the subset, LPF-SGD's noise and the random directions.
         evaluate_on: Label -> the objective that measures the loss, for example on test data. The gradient always is
             the training objective's. By default the same objectives.
+        directions: How many random directions. Default 5: a standard error of about half the spread.
+        slice_points: Points of the slice along each axis.
+
+    Attributes:
+        objectives: Label -> the objective over the examples that are used, of a copy of the model.
 
     Raises:
-        DataError: There are no objectives or no kinds.
+        DataError: There are no objectives.
         MismatchError: ``evaluate_on`` has other labels.
-        ConfigError: A kind is unknown, or two radii look the same.
+        ConfigError: A method is unknown, or a start is out of range.
+
+    References:
+        Y. Zheng et al., CVPR 2021, Algorithm 1. P. Foret et al., ICLR 2021, equation 2. J. Kwon et al., ICML 2021,
+        equation 5. D. Bisla et al., AISTATS 2022, Algorithm 1.
     """
 
     def __init__(
         self,
         objectives: Mapping[str, Objective],
         *,
-        radii: Sequence[float] = RADII,
-        kinds: Sequence[str] = ("sam", "amp", "random"),
+        methods: Sequence[str] = ("amp", "sam", "asam", "lpfsgd"),
+        epsilon: float | None = None,
+        rho: float | None = None,
+        rho_asam: float | None = None,
+        std: float | None = None,
+        examples: int | None = 256,
         seed: int = 0,
         evaluate_on: Mapping[str, Objective] | None = None,
+        directions: int = 5,
+        slice_points: int = 11,
     ) -> None:
-        if not objectives or not kinds:
-            raise DataError("There is nothing to explore.", expected="at least one objective and one kind")
-        self.objectives = dict(objectives)
-        self.judges = dict(evaluate_on) if evaluate_on is not None else self.objectives
-        if set(self.judges) != set(self.objectives):
-            raise MismatchError("evaluate_on has other labels.", expected=list(self.objectives), got=list(self.judges))
-        self.radii = np.array(sorted({0.0, *(float(radius) for radius in radii)}))
-        self.kinds, self.seed = tuple(kinds), seed
-        self._weights = {label: objective.weights() for label, objective in self.objectives.items()}
-        self._directions: dict[tuple[str, str], Tensor] = {}
-        self._points: dict[tuple[str, str, float], Evaluation] = {}
-        start = float(self.radii[len(self.radii) // 2])
+        if not objectives:
+            raise DataError("There is nothing to explore.", expected="at least one objective")
+        judges = dict(evaluate_on) if evaluate_on is not None else dict(objectives)
+        if set(judges) != set(objectives):
+            raise MismatchError("evaluate_on has other labels.", expected=list(objectives), got=list(judges))
+        starts = {"epsilon": epsilon, "rho": rho, "rho_asam": rho_asam, "std": std}
+        self.methods = chosen_methods(methods, starts)
+        self.used, self.available = {}, {}
+        movers = {}
+        for label, objective in objectives.items():
+            part = part_of(objective, examples, seed=seed)
+            judge = part if judges[label] is objective else part_of(judges[label], examples, seed=seed)
+            movers[label] = Mover(part, judge, seed=seed)
+            self.used[label], self.available[label] = judge.examples, judges[label].examples
+        self.objectives = {label: mover.objective for label, mover in movers.items()}
+        self.study = Study(movers, self.methods, directions=directions, points=slice_points)
+        self.loss_name = loss_label({"loss": mover.judge.loss_name} for mover in movers.values())
+        self._names = {label: filter_names(mover.objective.layout) for label, mover in movers.items()}
         super().__init__(
             self._compute,
-            self._build,
-            controls=[
-                menu("minimum", "minimum found by", [ALL, *self.objectives]),
-                self._kind_control(),
-                slider("radius", "radius ‖δ‖₂", self.radii, value=start),
-            ],
+            moved,
+            controls=self._controls(list(objectives)),
             note=self._note,
-            hint="Try: enlarge the radius along SAM's or AMP's direction, then along a random one. "
-            "Notice: whose loss rises last, and how harmless a random push of the same length is.",
-            frames_over="radius",
+            hint="Try: move the slider, then choose another method. Notice: how far the loss at the perturbed weights "
+            "lies above that of a random move of the same length, and where it leaves the first-order line.",
+            frames_over=next(iter(self.methods.values())).knob.name,
         )
 
-    def _kind_control(self) -> Control:
-        options = tuple((KIND_NAMES.get(kind, kind), kind) for kind in self.kinds)
-        return Control(name="kind", label="perturbation", options=options, value=self.kinds[0], kind="menu")
+    def _controls(self, labels: list[str]) -> list[Control]:
+        options = {method.title: name for name, method in self.methods.items()}
+        found = [
+            menu("minimum", "weights found by", labels),
+            choice("method", "perturbed as in", options, value=next(iter(self.methods)), kind="menu"),
+        ]
+        for name, method in self.methods.items():
+            found += [knob.control(name) for knob in (method.knob, *method.others)]
+        return found
 
-    def direction(self, label: str, kind: str) -> Tensor:
-        """Return the unit direction of a kind at the trained weights of a label, (P,)."""
-        if (label, kind) not in self._directions:
-            self._directions[label, kind] = perturbation_direction(self.objectives[label], kind, seed=self.seed)
-        return self._directions[label, kind]
+    # What is computed -----------------------------------------------------------------------------------------------
 
-    def evaluate(self, label: str, kind: str, radius: float) -> Evaluation:
-        """Evaluate the true loss of the weights of a label, moved by a radius; each point is computed once.
+    def setting(self, **changes: Any) -> Setting:
+        """Return the method and the options that some values of the controls stand for.
 
         Args:
-            label: Whose weights.
-            kind: "sam", "amp" or "random".
-            radius: Norm of the perturbation over all weights.
+            **changes: As in :meth:`Panel.values`.
 
-        Returns:
-            Loss and accuracy there; at radius 0 those of the trained weights.
+        Raises:
+            ConfigError: A name or value is unknown.
         """
-        key = (label, kind if radius else "", float(radius))
-        if key not in self._points:
-            weights = self._weights[label]
-            moved = weights + radius * self.direction(label, kind) if radius else weights
-            self._points[key] = self.judges[label].evaluate(moved)
-        return self._points[key]
+        values = self.values(**changes)
+        method = self.methods[values["method"]]
+        others = tuple((knob.option, float(values[knob.name])) for knob in method.others)
+        return Setting(method.name, float(values[method.knob.name]), others)
+
+    def move(self, **changes: Any) -> Move:
+        """Return the numbers of one perturbation: the loss at the perturbed weights, and how they got there.
+
+        Args:
+            **changes: As in :meth:`Panel.values`: ``minimum``, ``method``, ``epsilon``, ...
+
+        Raises:
+            ConfigError: A name or value is unknown.
+        """
+        return self.study.move(self.values(**changes)["minimum"], self.setting(**changes))
+
+    def theory(self, **changes: Any) -> Theory:
+        """Compare the rise of the loss with what theory says of it; where something is missing it is computed.
+
+        Definition: with g the gradient and H the Hessian at the weights, first order is ``g . delta``, second order
+        ``g . delta + delta . H delta / 2``. For LPF-SGD the mean over its draws, and no second order.
+
+        Args:
+            **changes: As in :meth:`Panel.values`.
+
+        Raises:
+            ConfigError: A name or value is unknown.
+        """
+        label, setting = self.values(**changes)["minimum"], self.setting(**changes)
+        move, details = self.move(**changes), self.study.details(label, setting)
+        if math.isnan(details.curvature) and move.length and setting.method != "lpfsgd":
+            mover = self.study.movers[label]
+            details.curvature = mover.curvature(mover.move(setting).deltas[-1])
+        second = move.slope + (0.5 * details.curvature * move.length**2 if move.length else 0.0)
+        return Theory(true=move.loss - self._base(label), first=move.slope, second=second)
+
+    def _compute(self, **values: Any) -> MovedView:
+        return self._filled(values, words=True)
+
+    def drawn(self, **values: Any) -> MovedView:
+        """Return what a figure shows, without what is only said in words."""
+        return self._filled(self.values(**values), words=False)
+
+    def _filled(self, values: dict[str, Any], *, words: bool) -> MovedView:
+        with self.paused():
+            for _ in self.study.fill(values["minimum"], self.setting(**values), words=words):
+                pass
+        return self.quick(**values)
+
+    def quick(self, **values: Any) -> MovedView:
+        """Evaluate the perturbed weights, and show with them what else is known already."""
+        self.study.move(values["minimum"], self.setting(**values))
+        return self._view(values["minimum"], self.setting(**values))
+
+    def fill(self, **values: Any) -> Iterator[str]:
+        """Compute the rest, for another thread."""
+        if not hasattr(self, "_beside"):
+            self._beside = self.study.twin()
+        return self._beside.fill(values["minimum"], self.setting(**values))
 
     def prepare(self, *, progress: bool = True) -> None:
-        """Evaluate every point, so that all controls answer at once.
+        """Compute everything at every stop of every method's slider, so that all of them answer at once.
 
         Args:
             progress: Whether a progress bar is shown.
         """
-        places = [(label, kind) for label in self.objectives for kind in self.kinds]
-        with progress_bar(
-            len(places) * len(self.radii), desc="perturbed losses", unit="point", enabled=progress
-        ) as bar:
-            for label, kind in places:
-                for radius in self.radii:
-                    self.evaluate(label, kind, float(radius))
-                    bar.update()
+        stops = [(name, value) for name, method in self.methods.items() for value in method.knob.stops]
+        with progress_bar(len(stops), desc="perturbed losses", unit="stop", enabled=progress) as bar:
+            for name, value in stops:
+                self.result(**{"method": name, self.methods[name].knob.name: value})
+                bar.update()
 
-    def view(
-        self, *, kinds: Sequence[str] | None = None, radius: float = 0.0, selected: str | None = None
-    ) -> PerturbationView:
-        """Collect the curves of all labels and the point at one radius.
-
-        Args:
-            kinds: Which kinds; all by default.
-            radius: The marked radius, one of ``radii``.
-            selected: The label that is emphasized, or None.
-
-        Returns:
-            What :func:`landscape.plotting.perturbation` draws.
-        """
-        loss: dict[str, dict[str, np.ndarray]] = {}
-        accuracy: dict[str, dict[str, np.ndarray]] = {}
-        for kind in kinds if kinds is not None else self.kinds:
-            found = {label: [self.evaluate(label, kind, float(r)) for r in self.radii] for label in self.objectives}
-            loss[kind] = {label: np.array([one.loss for one in many]) for label, many in found.items()}
-            accuracy[kind] = {  # which a metric of the user's own is not
-                label: np.array([one.accuracy if self.judges[label].metric is None else np.nan for one in many])
-                for label, many in found.items()
-            }
-        index = int(np.argmin(np.abs(self.radii - radius)))
-        notes = {kind: note for kind in loss if (note := self._own_terms(kind))}
-        return PerturbationView(
-            radii=self.radii,
-            loss=loss,
-            accuracy=accuracy,
-            index=index,
+    def _view(self, selected: str, setting: Setting) -> MovedView:
+        facts, details = self.study.facts[selected], self.study.details(selected, setting)
+        here, plane = facts.moves[setting], facts.slices.get(setting.family)
+        moves = {
+            label: [found.moves.get(stop) for stop in self.study.stops(setting)]
+            for label, found in self.study.facts.items()
+        }
+        points = {label: move for label, found in self.study.facts.items() if (move := found.moves.get(setting))}
+        base = self._base(selected)
+        order = np.argsort(-np.nan_to_num(here.shares), kind="stable")[:_SHOWN] if here.length else np.zeros(0, int)
+        return MovedView(
+            title=f"{setting.words}: what it does to the weights found by {selected}",
+            caption=self._caption(selected, setting, here, base),
+            loss_name=self.loss_name,
             selected=selected,
-            notes=notes,
-            loss_name=loss_label({"loss": judge.loss_name} for judge in self.judges.values()),
+            curves={label: _curve(found) for label, found in moves.items()},
+            points={label: (move.length, move.loss) for label, move in points.items()},
+            base=base,
+            slope=here.slope / here.length if here.length else math.nan,
+            line=None if details.line is None else np.array(details.line),
+            random=None if (spread := facts.spread.get(setting.family)) is None else np.array(spread),
+            axis=None if plane is None else plane.axis,
+            names=("a direction", "another direction") if plane is None else plane.names,
+            loss=None if plane is None else plane.loss.copy(),
+            outline=details.outline,
+            ball=BALLS[setting.method],
+            path=details.path,
+            cloud=setting.method == "lpfsgd",
+            filters=tuple(self._names[selected][index] for index in order),
+            shares=here.shares[order],
+            relative=here.relative[order],
         )
 
-    def tensors(self, label: str) -> int:
-        """Count the parameter tensors that AMP's direction moves: T in ``||delta|| = epsilon * sqrt(T)``."""
-        named = self.objectives[label].layout.named(self.direction(label, "amp"))
-        return sum(bool(piece.any()) for piece in named.values())
+    def _base(self, label: str) -> float:
+        first = next(iter(self.methods.values()))
+        others = tuple((knob.option, float(knob.value)) for knob in first.others)
+        return self.study.move(label, Setting(first.name, 0.0, others)).loss
 
-    def _own_terms(self, kind: str) -> str:
-        if kind == "sam":
-            return "ρ = ‖δ‖₂"
-        if kind == "amp":
-            counts = sorted({self.tensors(label) for label in self.objectives})
-            return f"ε = ‖δ‖₂ / √{counts[0]}" if len(counts) == 1 else "ε = ‖δ‖₂ / √(number of tensors)"
-        return ""
+    # In words -------------------------------------------------------------------------------------------------------
 
-    def _compute(self, *, minimum: str, kind: str, radius: float) -> PerturbationView:
-        return self.view(kinds=[kind], radius=radius, selected=None if minimum == ALL else minimum)
+    def _caption(self, selected: str, setting: Setting, here: Move, base: float) -> str:
+        ratio = f" (×{here.loss / base:.3g})" if base > 0 and math.isfinite(here.loss) else ""
+        spread = f" ± {here.stderr:.2g}" if here.stderr > 0 else ""
+        said = [f"Loss {base:.4g} → {here.loss:.4g}{spread}{ratio}; ‖δ‖₂ = {here.length:.4g}."]
+        if here.bound >= 0:
+            said.append(f"{here.bound} of {here.tensors} tensors reach the ball; the others move by their gradient.")
+        return " ".join(said)
 
-    def _build(self, view: PerturbationView) -> go.Figure:
-        figure: Any = perturbation(view)
-        return figure
+    def _note(self, view: MovedView) -> str:
+        selected, setting = view.selected, self._said_setting(view)
+        facts, details = self.study.facts[selected], self.study.details(selected, setting)
+        here = facts.moves[setting]
+        lines = [f"{setting.words}, at the weights found by {selected}. {view.caption}"]
+        if math.isfinite(here.accuracy):
+            lines[0] += f" Accuracy {here.accuracy:.1%}."
+        lines += [text for text in (self._theory(view, here, details), self._geometry(facts, details)) if text]
+        rest = [f"{label} {move.loss:.4g}" for label, found in self.study.facts.items()
+                if label != selected and (move := found.moves.get(setting))]  # fmt: skip
+        if rest:
+            lines.append("The same perturbation of other weights: " + ", ".join(rest) + ".")
+        lines.append(self._basis(selected))
+        return "\n".join(lines)
 
-    def _note(self, view: PerturbationView) -> str:
-        kind = next(iter(view.loss))
-        radius = float(view.radii[view.index])
-        own = f", so AMP's ε = {radius / self.tensors(next(iter(self.objectives))) ** 0.5:.3g}" if kind == "amp" else ""
-        own = f", so SAM's ρ = {radius:.4g}" if kind == "sam" else own
-        labels = [view.selected] if view.selected else view.labels
-        lines = [f"{KIND_NAMES.get(kind, kind)}, ‖δ‖₂ = {radius:.4g}{own}."]
-        return "\n".join(lines + [view.words(kind, label) + "." for label in labels])
+    def _said_setting(self, view: MovedView) -> Setting:
+        moves = self.study.facts[view.selected].moves
+        return next(setting for setting in moves if view.title.startswith(f"{setting.words}:"))
+
+    def _theory(self, view: MovedView, here: Move, details: Any) -> str:
+        said = []
+        if here.length:
+            said.append(f"First-order theory says {view.base + here.slope:.4g}")
+            if math.isfinite(details.curvature):
+                second = view.base + here.slope + 0.5 * details.curvature * here.length**2
+                said.append(f"second-order theory {second:.4g}")
+        if details.random is not None:
+            mean, error = details.random
+            said.append(
+                f"random moves of the same length {mean:.4g} ± {error:.1g} "
+                f"(mean and standard error of {self.study.directions} directions)"
+            )
+        return ", ".join(said) + "." if said else ""
+
+    def _geometry(self, facts: Any, details: Any) -> str:
+        said = []
+        if math.isfinite(details.inside):
+            said.append(f"The slice holds {details.inside:.1%} of ‖δ‖²")
+        if math.isfinite(details.curvature):
+            said.append(f"the curvature along δ is {details.curvature:.3g}")
+        if math.isfinite(facts.eigenvalue):
+            said.append(f"the top Hessian eigenvalue is {facts.eigenvalue:.3g}")
+        text = ", ".join(said)
+        return f"{text[:1].upper()}{text[1:]}." if said else ""
+
+    def _basis(self, label: str) -> str:
+        used, available = self.used[label], self.available[label]
+        part = f"{used:,} of {available:,} examples" if used < available else f"all {used:,} examples"
+        return f"All of this is over {part}, in evaluation mode."
+
+    # In a page ------------------------------------------------------------------------------------------------------
 
     def figure_with_frames(self, *, over: str | None = None, **changes: Any) -> go.Figure:
-        """Draw all kinds side by side, behind plotly's own slider over the radius: works with no kernel.
+        """Draw a method's perturbations behind plotly's own slider: works with no kernel.
 
         Args:
-            over: Another control to slide over, for one kind; by default the radius, for all kinds.
+            over: The control to slide over; by default the size of the perturbation of ``method``.
             **changes: As in :meth:`Panel.values`.
 
         Returns:
@@ -202,21 +333,17 @@ class PerturbationExplorer(Panel):
         Raises:
             ConfigError: A name or value is unknown.
         """
-        if over not in (None, "radius"):
-            return super().figure_with_frames(over=over, **changes)
-        values = self.values(**changes)
-        kinds = [values["kind"]] if "kind" in changes else None
-        selected = None if values["minimum"] == ALL else values["minimum"]
-        return perturbation_frames(self.view(kinds=kinds, radius=values["radius"], selected=selected))
+        if over is None:
+            over = self.methods[self.values(**changes)["method"]].knob.name
+        elif (control := self.controls.get(over)) is not None and control.only is not None:
+            changes = {"method": control.only[1][0], **changes}
+        return super().figure_with_frames(over=over, **changes)
 
-    def show(self, mode: Mode = "auto") -> None:
-        """Evaluate every point, then show the panel; see :meth:`Panel.show`.
+    def static_parts(self) -> list[tuple[go.Figure, str]]:
+        """Return a figure with a slider for each method, and where it starts in words."""
+        return [(self.figure_with_frames(method=name), self.note(self.result(method=name))) for name in self.methods]
 
-        Args:
-            mode: "live", "static" or "auto".
 
-        Raises:
-            ConfigError: The mode is unknown.
-        """
-        self.prepare()
-        super().show(mode)
+def _curve(moves: list[Move | None]) -> np.ndarray:
+    known = [(math.nan, math.nan) if move is None else (move.length, move.loss) for move in moves]
+    return np.array(known, dtype=float).T.reshape(2, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from html import escape
 from typing import Any
 
 from landscape.errors import ConfigError
@@ -18,16 +19,14 @@ def show(thing: Any, *, mode: Mode = "auto") -> None:
     """Show a figure, a panel or a job as a cell's output.
 
     Args:
-        thing: A plotly or matplotlib figure, or anything with a method ``show(mode=...)``: a panel, an explorer, a job.
+        thing: A plotly or matplotlib figure, or what has a live form of its own: a panel, an
+            explorer, a job, a training monitor.
         mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`. Figures are the same in all.
 
     Raises:
         ConfigError: The thing cannot be shown, or the mode is unknown.
     """
-    from landscape.widgets.job import Job
-    from landscape.widgets.panel import Panel
-
-    if isinstance(thing, (Panel, Job)):
+    if callable(getattr(thing, "widget", None)) and callable(getattr(thing, "show", None)):
         thing.show(mode=mode)
         return
     display_bundle(bundle(thing))
@@ -45,6 +44,23 @@ def show_comparison(rows: Rows, **options: Any) -> None:
         DataError: There are no rows, or labels are missing or doubled.
     """
     display_bundle({"text/html": comparison_html(rows, **options), "text/plain": comparison_table(rows, **options)})
+
+
+def show_words(words: str) -> None:
+    """Show what a panel says of its picture, below it; in a plain script the picture's text has it already.
+
+    Args:
+        words: Lines.
+    """
+    from IPython.core.interactiveshell import InteractiveShell
+
+    if InteractiveShell.initialized():
+        display_bundle({"text/html": f"<div style='line-height:1.45'>{as_lines(words)}</div>", "text/plain": words})
+
+
+def as_lines(words: str) -> str:
+    """Return lines of text as HTML."""
+    return "<br>".join(escape(line) for line in words.splitlines())
 
 
 def bundle(figure: Any) -> dict[str, Any]:
@@ -70,7 +86,7 @@ def bundle(figure: Any) -> dict[str, Any]:
         figure.savefig(buffer, format="png", facecolor="white")
         return {"image/png": buffer.getvalue(), "text/plain": figure.get_label() or "matplotlib figure"}
     raise ConfigError(
-        "This cannot be shown.", expected="a plotly or matplotlib figure, a panel or a job", got=type(figure)
+        "This cannot be shown.", expected="a plotly or matplotlib figure, a panel, a job or a monitor", got=type(figure)
     )
 
 

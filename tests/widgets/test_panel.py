@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from landscape.errors import ConfigError
+from landscape.plotting.picture import Picture
 from landscape.widgets import Control, Panel, display_mode, menu, show, slider
-from landscape.widgets.live import redraw
+from landscape.widgets.live import figure_widget, redraw, repaint
 from landscape.widgets.show import PLOTLY, bundle
 
 
@@ -69,9 +73,12 @@ def test_reset_puts_every_control_back():
     box = panel.widget()
     panel.sliders["k"].value, panel.sliders["sign"].value = 2.0, "minus"
     button = next(child for child in box.children[0].children if getattr(child, "description", "") == "Reset")
+    drawn = []
+    panel.note = lambda value: drawn.append(value) or "said"
     button.click()
     assert (panel.sliders["k"].value, panel.sliders["sign"].value) == (1.0, "plus")
     assert tuple(panel.live_figure.data[0].y) == (0.0, 1.0)
+    assert drawn == [1.0]  # all controls at once
 
 
 def test_a_reloaded_page_gets_the_present_figure():
@@ -112,6 +119,83 @@ def test_wrong_names_and_values_are_refused():
         slider("k", "k", [])
     with pytest.raises(ConfigError, match="has no value"):
         Control(name="k", label="k", options=(("a", 1),), value=2)
+
+
+class Slow(Panel):
+    """Draws k at once and adds two more curves later."""
+
+    def __init__(self, pieces):
+        self.known, self.pieces, self.threads = {}, pieces, set()
+        super().__init__(
+            lambda *, k: [k, *self.known.get(k, [])],
+            lambda ys: Picture(data=({"type": "scatter", "y": list(ys)},), layout={"title": {"text": f"{ys}"}}),
+            controls=[slider("k", "k", [1, 2, 3])],
+            note=lambda ys: f"{len(ys)} known",
+        )
+
+    def fill(self, *, k):
+        self.threads.add(threading.current_thread())
+        for number in range(2):
+            self.pieces.acquire()
+            self.known.setdefault(k, []).append(10 * k + number)
+            yield f"piece {number}"
+
+    keeps = False
+
+
+def test_what_takes_long_is_filled_in_where_the_controls_stand():
+    pieces = threading.Semaphore(2)
+    panel = Slow(pieces)
+    panel.widget()
+    assert panel.wait(10)
+    assert tuple(panel.live_figure.data[0].y) == (1, 10, 11)
+    assert "3 known" in panel.status.value and panel.busy.value == "<small></small>"
+    panel.sliders["k"].value = 3
+    assert tuple(panel.live_figure.data[0].y) == (3,)
+    assert not panel.wait(0.3)
+    panel.sliders["k"].value = 2  # before anything of 3 is known
+    pieces.release(4)
+    assert panel.wait(10)
+    assert tuple(panel.live_figure.data[0].y) == (2, 20, 21)
+    assert panel.known[3] in ([30], [30, 31]) and threading.main_thread() not in panel.threads
+
+
+def test_an_error_in_the_background_is_said_and_the_next_change_recovers():
+    panel = Slow(threading.Semaphore(10))
+    fill, panel.fill = panel.fill, lambda **_: iter([1 / 0])
+    panel.widget()
+    assert panel.wait(10)
+    assert "role='alert'>ZeroDivisionError" in panel.status.value
+    panel.fill = fill
+    panel.sliders["k"].value = 2
+    assert panel.wait(10)
+    assert "3 known" in panel.status.value
+
+
+def test_no_message_holds_what_json_does_not_know():
+    nothing = float("nan")
+    table = np.array([[1.0, nothing], [np.inf, 2.0]])
+    data = {"type": "heatmap", "z": table, "x": [nothing, 1.0], "y": np.array([nothing, 1.0])}
+    figure = figure_widget(Picture(data=(data,), layout={}).figure())
+    (sent,) = figure.get_state()["_widget_data"]
+    assert [list(row) for row in sent["z"]] == [[1.0, None], [None, 2.0]]
+    assert list(sent["x"]) == [None, 1.0]
+
+
+def test_only_what_differs_is_sent(monkeypatch):
+    before = Picture(
+        data=({"type": "scatter", "x": [1, 2], "y": [1, 2]},), layout={"title": {"text": "a"}, "height": 99}
+    )
+    after = Picture(
+        data=({"type": "scatter", "x": [1, 2], "y": [1, 3]},), layout={"title": {"text": "b"}, "height": 99}
+    )
+    figure = go.FigureWidget(before.figure())
+    sent = []
+    monkeypatch.setattr(figure, "_send_update_msg", lambda *a, **k: sent.append((a, k)))
+    repaint(figure, before, after)
+    (message,) = sent
+    assert "'y'" in str(message) and "'x'" not in str(message) and "height" not in str(message)
+    assert tuple(figure.data[0].y) == (1, 3) and figure.layout.title.text == "b"
 
 
 def test_redraw_keeps_the_camera_that_the_reader_turned():
