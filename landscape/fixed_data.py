@@ -84,6 +84,10 @@ class FixedData:
         inputs, targets = self.select(chosen.to(self.targets.device))
         return replace(self, inputs=inputs, targets=targets, source_checksum=None)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> FixedData:
+        """Return itself: nobody writes into it."""
+        return self
+
     def checksum(self) -> str:
         """Return a SHA-256 of the data."""
         if self.source_checksum is not None:

@@ -21,9 +21,11 @@ from landscape.loss_checks import check_deterministic, check_mean, followed, sum
 from landscape.loss_function import LossFunction, check_loss, check_metric, loss_name
 from landscape.objective_checks import check_batch_size, check_columns, check_device, check_model
 from landscape.parameters import Layout, unwrapped
+from landscape.precision import frozen_precision_told, one_precision
 from landscape.replica import Replicated
 from landscape.scores import Evaluation, mean_scores
 from landscape.seeding import preserved_rng
+from landscape.structure import Structure, check_settings
 
 
 class Objective(Replicated):
@@ -54,8 +56,8 @@ class Objective(Replicated):
     Raises:
         ConfigError: ``loss_fn`` or ``metric`` is no function of outputs and targets; or the loss is not a mean over
             examples and there is more than one batch, or no tensor of a right shape; or there is no such device.
-        ModelError: ``model`` is no module, has no trainable weights or no values (meta device), is compiled by
-            torch.jit, or cannot be copied.
+        ModelError: ``model`` is no module, has no trainable weights, weights of several dtypes or no values (meta
+            device), is compiled by torch.jit, or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
 
     Example:
@@ -83,17 +85,20 @@ class Objective(Replicated):
     ) -> None:
         check_model(model, data)
         self.model = model = unwrapped(model)
+        self._structure = Structure(model)
         self.layout = Layout.of(model)
         self.loss_fn, self.metric = check_loss(loss_fn), check_metric(metric)
         first = self.layout.parameters_of(model)[0]
         self.device = check_device(device) if device is not None else first.device
-        self.dtype = first.dtype
+        self.dtype = one_precision(model, self.layout)
         self._moving = frozenset(self.layout.names)
         with torch.inference_mode(False), torch.no_grad(), preserved_rng():
             self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
             self._flat, self._replica = self._make_replica(model)
-            if holds_logits(self._replica, map_inputs(Tensor.clone, self._data.select(slice(1))[0]), loss_fn):
-                self._logits = True
+            with frozen_precision_told(model, self.dtype):
+                one = map_inputs(Tensor.clone, self._data.select(slice(1))[0])
+                self._logits = holds_logits(self._replica, one, loss_fn)
+            if self._logits:
                 self._flat, self._replica = self._make_replica(model)
             self._data = replace(self._data, copies=check_mean(self._replica, loss_fn, self._data))
 
@@ -355,7 +360,13 @@ class Objective(Replicated):
         return checksum_tensors({name: tensor for name, tensor in tensors if name not in self._moving})
 
     def provenance(self) -> dict[str, Any]:
-        """Say what this objective is: model, weights, data, precision, versions; plain JSON values."""
+        """Say what this objective is: model, weights, data, precision, versions; plain JSON values.
+
+        Raises:
+            ModelError: The model is another than when this objective was made, so nobody would know of which this is.
+        """
+        self._structure.check(self.model)
+        check_settings(self.model, self._replica)
         own = self.metric
         metric = {} if own is None else {"metric": loss_name(own), "metric_sha256": checksum_callable(own)}
         return {

@@ -14,6 +14,7 @@ from landscape.fixed_data import FixedData
 from landscape.inputs import adapt
 from landscape.parameters import Layout
 from landscape.seeding import preserved_rng
+from landscape.structure import Structure
 
 
 class Replicated:
@@ -30,6 +31,7 @@ class Replicated:
     _moving: frozenset[str]
     _flat: Tensor
     _replica: nn.Module
+    _structure: Structure
     _logits: bool = False
 
     @torch.inference_mode(False)
@@ -54,7 +56,12 @@ class Replicated:
         return flat, replica
 
     def weights(self) -> Tensor:
-        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device."""
+        """Return a copy of the model's present weights, (P,), in ``named_parameters`` order, on its device.
+
+        Raises:
+            ModelError: The model has other parts than when this objective was made.
+        """
+        self._structure.check(self.model)
         return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
 
     def restricted(self, patterns: str | Sequence[str]) -> Self:
@@ -72,7 +79,7 @@ class Replicated:
         part = self._copied()
         part.layout = self.layout.subset(patterns)
         part._moving = frozenset(part.layout.names)
-        part._flat, part._replica = part._make_replica(self.model)
+        part._flat, part._replica = part.replica()
         return part
 
     def snapshot(self, weights: Tensor | None = None) -> Self:
@@ -87,14 +94,20 @@ class Replicated:
         if weights is not None:
             self.layout.check(weights)
         twin = self._copied()
-        point, twin.model = self._make_replica(self.model)
+        point, twin.model = self.replica()
+        twin._structure = Structure(twin.model)
         if weights is not None:
             point.copy_(weights)
         twin._flat, twin._replica = self._make_replica(twin.model)
         return twin
 
     def replica(self) -> tuple[Tensor, nn.Module]:
-        """Return a replica of the model in evaluation mode, and its weights that move: writing to (P,) moves it."""
+        """Return a replica of the model in evaluation mode, and its weights that move: writing to (P,) moves it.
+
+        Raises:
+            ModelError: The model has other parts than when this objective was made.
+        """
+        self._structure.check(self.model)
         return self._make_replica(self.model)
 
     def twin(self) -> Self:
@@ -104,7 +117,12 @@ class Replicated:
         return other
 
     def refresh(self) -> None:
-        """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay."""
+        """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay.
+
+        Raises:
+            ModelError: The model has other parts than when this objective was made.
+        """
+        self._structure.check(self.model)
         with torch.no_grad():
             mine = dict(self._replica.named_parameters())
             for name, parameter in self.model.named_parameters():
@@ -125,9 +143,10 @@ class Replicated:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the replica, whose views would come apart on the way."""
-        return {name: value for name, value in vars(self).items() if name not in ("_flat", "_replica")}
+        return {name: value for name, value in vars(self).items() if name not in ("_flat", "_replica", "_structure")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take it, and make a replica of the model."""
         vars(self).update(state)
+        self._structure = Structure(self.model)
         self._flat, self._replica = self._make_replica(self.model)

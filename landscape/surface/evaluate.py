@@ -137,16 +137,18 @@ def evaluate_surface(
         engine: "plain": a forward pass for each point. "folded": batch normalization taken into the convolutions, fused
             with what follows, in batches of 64; "folded_large": in the objective's own. "stacked": many points in one
             pass, for tiny networks. "graphed": a CUDA graph of one point. "auto" measures them on two points and takes
-            the fastest that agrees with "plain" to 1e-5; ``provenance`` says which, and what was measured. The center
-            is always the plain one's.
+            the fastest that agrees with "plain" to 1e-5. Which one that is may differ from run to run, and the last
+            bits with it: ``provenance["engine"]`` says which, and its name, given here, gives the same bits. The center
+            is always the plain one's, and so is what is not finite.
         workers: How many points at a time on a CPU, each in a thread that uses one core. "auto": as many as torch has
             threads. The result is the same.
         executor: Evaluates the points elsewhere: a ``concurrent.futures.ProcessPoolExecutor``, or for many machines
-            that of Dask (``client.get_executor()``) or mpi4py. The objective is sent to it, so model and loss must be
-            importable there. On the same kind of processor the result is the same.
+            that of Dask (``client.get_executor()``) or mpi4py. A copy of the objective is sent to it, so model and loss
+            must be importable there. On the same kind of processor the result is the same.
         order: "coarse-to-fine" shows the whole plane coarsely at first; "rows" goes through it. The result is the same.
         store: A folder. Finished points are kept there, and a later call with the same objective, plane and grid
-            computes only what is missing; the result is the same, bit for bit.
+            computes only what is missing. With "auto" it goes on with the engine that the store was begun with, so the
+            result is that of one call, bit for bit.
         batch_norm: "running": layers that keep running statistics use the model's at every point. "recompute": each
             point gets its own, at about twice the time; see :func:`landscape.surface.recompute_batch_norm`.
         statistics_from: Whose data "recompute" takes them from; the objective's own by default.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -30,7 +31,7 @@ class Remote:
     Args:
         executor: Such as a ProcessPoolExecutor, or Dask's ``client.get_executor()``.
         engine: The engine's name.
-        objective: What is evaluated; it is sent with each task.
+        objective: What is evaluated; a copy of it, as it is at the beginning, is sent with each task.
         vectors: The directions, (P,) each.
     """
 
@@ -48,18 +49,16 @@ class Remote:
             done: Gets what was finished after somebody stopped listening.
 
         Raises:
-            ModelError: The model, its data or its loss cannot be sent to another process.
+            ModelError: The model, its data or its loss cannot be copied or sent to another process.
         """
         share = max(1, len(blocks) // (_SHARES * (getattr(self.executor, "_max_workers", None) or os.cpu_count() or 1)))
         shares = [blocks[k : k + share] for k in range(0, len(blocks), share)]
-        casting = current_casting()
+        casting, (objective, vectors) = current_casting(), self._copies()
         waiting: dict[Future[list[Values]], list[list[int]]] = {}
         try:
             for mine in shares:
                 points = [[coordinates[k] for k in block] for block in mine]
-                task = self.executor.submit(
-                    evaluate_blocks, self.engine, self.objective, list(self.vectors), points, casting
-                )
+                task = self.executor.submit(evaluate_blocks, self.engine, objective, vectors, points, casting)
                 waiting[task] = mine
             while waiting:
                 finished, _ = wait(waiting, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
@@ -70,6 +69,14 @@ class Remote:
                 if not task.cancel() and task.done() and task.exception() is None:
                     for block in _blocks(mine, task.result()):
                         done.put(block)
+
+    def _copies(self) -> tuple[Objective, list[Tensor]]:
+        """Copy what is sent: on its way to a process a tensor itself would move to memory that both share."""
+        try:
+            with preserved_rng():
+                return copy.deepcopy((self.objective, list(self.vectors)))
+        except Exception as error:
+            raise _unsendable(error) from error
 
 
 def evaluate_blocks(
@@ -108,9 +115,13 @@ def _result(task: Future[list[Values]]) -> list[Values]:
     except Exception as error:
         if "pickle" not in f"{type(error).__name__} {error}".lower():
             raise
-        raise ModelError(
-            "The executor cannot send the objective to its workers.",
-            expected="a model, a loss and data that are made of importable classes and functions",
-            got=first_line(error),
-            fix="Define them at the top level of a module, not in a function, a notebook cell or as a lambda.",
-        ) from error
+        raise _unsendable(error) from error
+
+
+def _unsendable(error: Exception) -> ModelError:
+    return ModelError(
+        "The executor cannot send the objective to its workers.",
+        expected="a model, a loss and data that are made of importable classes and functions",
+        got=first_line(error),
+        fix="Define them at the top level of a module, not in a function, a notebook cell or as a lambda.",
+    )

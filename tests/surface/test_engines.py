@@ -121,6 +121,40 @@ def test_the_fastest_that_agrees_is_taken(monkeypatch):
     assert surface(objective, points=13).provenance["engine"] in ("plain", "stacked")
 
 
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_the_name_of_what_was_chosen_gives_the_same_bits(kind):
+    objective = make(kind)
+    found = surface(objective, points=13)
+    assert bits(surface(objective, points=13, engine=found.provenance["engine"])) == bits(found)
+
+
+def test_a_store_goes_on_with_its_engine_where_another_would_be_chosen_now(tmp_path, monkeypatch):
+    objective = make("conv")
+    whole, stops = bits(surface(objective, engine="folded", points=13)), iter(range(10_000))
+
+    def measured(seconds):
+        real = engine_choice._measured
+
+        def measure(engine, probe, *, turns=2):
+            return real(engine, probe, turns=turns)[0], seconds.get(engine.name, 1.0)
+
+        return measure
+
+    def stop(found: Surface) -> None:
+        if next(stops) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("landscape.surface.collector.time.monotonic", iter(range(10_000)).__next__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_choice, "_measured", measured({"folded": 0.1}))
+        with pytest.raises(KeyboardInterrupt):
+            surface(objective, points=13, workers=1, store=tmp_path, on_update=stop)
+    monkeypatch.setattr(engine_choice, "_measured", measured({"plain": 0.1}))
+    assert surface(objective, points=13).provenance["engine"] == "plain"
+    rest = surface(objective, points=13, store=tmp_path)
+    assert rest.provenance["engine"] == "folded" and 0 < rest.provenance["points_resumed"] < 169 and bits(rest) == whole
+
+
 @pytest.mark.parametrize("wrong", ["differs", "differs by position", "raises"])
 def test_an_engine_that_is_wrong_is_refused(monkeypatch, wrong):
     real = ENGINES["stacked"].evaluate

@@ -15,7 +15,7 @@ from torch import nn
 from landscape import Objective
 from landscape.errors import ModelError
 from landscape.seeding import generator, seeded
-from landscape.surface import Surface, evaluate_line, evaluate_surface, random_direction, random_plane
+from landscape.surface import Plane, Surface, evaluate_line, evaluate_surface, random_direction, random_plane
 
 
 def conv() -> Objective:
@@ -131,3 +131,62 @@ def test_a_sent_objective_has_a_replica_of_its_own(pool) -> None:
     assert again.evaluate(weights) == objective.evaluate(weights) != objective.evaluate()
     assert again.provenance() == objective.provenance()
     assert np.isfinite(again.evaluate().loss)
+
+
+def tensors_of(objective: Objective, plane: Plane) -> dict[str, torch.Tensor]:
+    found = {**dict(objective.model.named_parameters()), **dict(objective.model.named_buffers())}
+    found |= {f"direction {number}": direction.vector for number, direction in enumerate(plane.directions)}
+    return found | {f"loss {name}": tensor for name, tensor in objective.loss_fn.named_buffers()}
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "recompute"])
+def test_what_is_sent_are_copies(pool, snapshot, assert_unchanged, batch_norm: str) -> None:
+    """A tensor that is sent as it is moves to memory that other processes read and see written."""
+    model, loss = conv().model, nn.CrossEntropyLoss(weight=torch.ones(3))
+    data = tuple(torch.cat(parts) for parts in zip(*conv().batches(), strict=True))
+    objective = Objective(model, data, loss, batch_size=16)
+    plane = random_plane(objective)
+    mine = tensors_of(objective, plane)
+    places, before = {name: tensor.data_ptr() for name, tensor in mine.items()}, snapshot(model)
+    settings = {"points": 4, "progress": False, "engine": "plain", "batch_norm": batch_norm}
+    found = evaluate_surface(objective, plane, executor=pool, **settings)
+    assert bits(found) == bits(evaluate_surface(objective, plane, workers=1, **settings))
+    assert not [name for name, tensor in mine.items() if tensor.is_shared() or tensor.data_ptr() != places[name]]
+    assert not any(tensor.is_shared() for tensor in data)
+    assert_unchanged(before, model)
+
+
+class Late(ThreadPoolExecutor):
+    """Begins a task only after somebody has trained on."""
+
+    model: nn.Module
+
+    def submit(self, function, *args, **kwargs) -> Future:
+        with torch.no_grad():
+            for tensor in (*self.model.parameters(), *self.model.buffers()):
+                tensor.mul_(2 if tensor.is_floating_point() else 1)
+        return super().submit(function, *args, **kwargs)
+
+
+def test_what_happens_to_the_model_meanwhile_passes_the_workers_by() -> None:
+    objective = conv()
+    plane = random_plane(objective)
+    settings = {"points": 4, "progress": False, "engine": "plain"}
+    expected = bits(evaluate_surface(objective, plane, workers=1, **settings))
+    with Late(1) as executor:
+        executor.model = objective.model
+        assert bits(evaluate_surface(objective, plane, executor=executor, **settings)) == expected
+
+
+class Uncopied(nn.Module):
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        raise RuntimeError("one of a kind")
+
+
+def test_what_cannot_be_copied_is_said() -> None:
+    data = tuple(torch.cat(parts) for parts in zip(*conv().batches(), strict=True))
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ModelError, match="cannot send.*one of a kind"):
+        surface(Objective(conv().model, data, Uncopied()), executor=executor)
