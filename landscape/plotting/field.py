@@ -97,6 +97,11 @@ class Fields:
         """The smallest interval that holds what every panel shows of alpha."""
         return min(field.box.x[0] for field in self.fields), max(field.box.x[1] for field in self.fields)
 
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The same of beta."""
+        return min(field.box.y[0] for field in self.fields), max(field.box.y[1] for field in self.fields)
+
     def labels(self, index: int) -> tuple[str, str]:
         """Name the axes of a panel; with their units where the figure has no caption for them.
 
