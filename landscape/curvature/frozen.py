@@ -176,7 +176,8 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
             options: What the question takes, as ``k=3`` or ``probes=50``; and ``progress``.
 
         Returns:
-            Layer to answer, in the model's order. After Ctrl-C, of the layers asked by then, the last perhaps in part.
+            Layer to answer, in the model's order. After Ctrl-C, of the layers asked by then, the last perhaps in part;
+            its attribute ``complete`` is then False.
 
         Raises:
             ConfigError: The question or an option is unknown.

@@ -13,9 +13,15 @@ from landscape.progress import progress_bar
 QUESTIONS = ("top", "trace", "diagonal", "frobenius_norm", "density", "dense")
 
 
+class Answers(dict[str, Any]):
+    """Layer to answer, and whether Ctrl-C left some out or cut one short."""
+
+    complete: bool = True
+
+
 def ask_each(
     blocks: Iterator[tuple[str, Any]], count: int, question: str | Callable[[Any], Any], options: dict[str, Any]
-) -> dict[str, Any]:
+) -> Answers:
     """Ask the block of each layer; see :meth:`landscape.curvature.frozen.FrozenOperator.layerwise`.
 
     Args:
@@ -43,7 +49,7 @@ def ask_each(
         options = {**options, "progress": False}
     else:
         options = {name: value for name, value in options.items() if name != "progress"}
-    answers: dict[str, Any] = {}
+    answers = Answers()
     try:
         with progress_bar(count, desc="layers", unit="layer", enabled=shown) as bar:
             for name, block in blocks:
@@ -55,6 +61,7 @@ def ask_each(
     except KeyboardInterrupt:
         if not answers:
             raise
+    answers.complete = len(answers) == count and all(getattr(one, "complete", True) for one in answers.values())
     if len(answers) < count:
         warnings.warn(f"Interrupted after {len(answers)} of {count} layers.", InterruptedWarning, stacklevel=3)
     return answers

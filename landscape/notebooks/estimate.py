@@ -87,7 +87,7 @@ def in_words(seconds: float) -> str:
     """Say a time as roughly as it is known.
 
     Example:
-        >>> in_words(0.4), in_words(17), in_words(93), in_words(5000)
+        >>> in_words(0.4), in_words(17), in_words(92), in_words(5000)
         ('a second', '15 s', '90 s', '1.4 h')
     """
     if seconds < 1.5:

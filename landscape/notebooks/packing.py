@@ -68,7 +68,7 @@ def complete(value: Any) -> bool:
         (True, False)
     """
     if isinstance(value, dict):
-        return all(map(complete, value.values()))
+        return bool(getattr(value, "complete", True)) and all(map(complete, value.values()))
     if isinstance(value, list | tuple):
         return all(map(complete, value))
     if isinstance(value, StoredResult):

@@ -50,7 +50,7 @@ def curvature_history(
         progress: Whether a progress bar is shown.
 
     Returns:
-        The history. After Ctrl-C, that of the checkpoints done by then.
+        The history. After Ctrl-C, that of the checkpoints done by then, with ``complete`` False.
 
     Raises:
         StorageError: The run has no checkpoint of a step.
@@ -100,6 +100,7 @@ def curvature_history(
         converged=np.stack([row.converged for row in rows]),
         learning_rate=float(run.config.lr),
         provenance={**objective.provenance(), **source, **settings},
+        complete=len(rows) == len(chosen),
     )
 
 

@@ -23,6 +23,7 @@ class CurvatureHistory(StoredResult):
         converged: (T, k) bool.
         learning_rate: The run's; gradient descent with it is stable up to an eigenvalue of ``2 / learning_rate``.
         provenance: What was evaluated and how (plain JSON values).
+        complete: False where Ctrl-C ended it early: it is then of the checkpoints done by then.
 
     References:
         J. Cohen et al., Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability, ICLR 2021.
@@ -35,6 +36,7 @@ class CurvatureHistory(StoredResult):
     converged: np.ndarray
     learning_rate: float
     provenance: dict[str, Any]
+    complete: bool = True
 
     def __post_init__(self) -> None:
         steps = frozen_array("steps", self.steps, (-1,), np.int64)
@@ -56,14 +58,16 @@ class CurvatureHistory(StoredResult):
 
     def __repr__(self) -> str:
         """One line: how many checkpoints, and between which values the eigenvalues lie."""
-        return f"CurvatureHistory({len(self.steps)} checkpoints, eigenvalues {span(self.values)})"
+        part = "" if self.complete else ", interrupted"
+        return f"CurvatureHistory({len(self.steps)} checkpoints, eigenvalues {span(self.values)}{part})"
 
     _names = ("steps", "values", "residuals", "matvecs", "converged")
+    _optional = ("complete",)
 
     def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
         text = {"learning_rate": self.learning_rate, "provenance": self.provenance}
-        return {name: np.asarray(getattr(self, name)) for name in self._names}, text
+        return {name: np.asarray(getattr(self, name)) for name in (*self._names, "complete")}, text
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {**arrays, **text}
+        return {**arrays, **text, "complete": bool(arrays.get("complete", True))}

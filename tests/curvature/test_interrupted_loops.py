@@ -70,8 +70,18 @@ def test_no_other_layer_is_asked(ctrl_c: Clock, question: str) -> None:
     assert str(caught[-1].message) == f"Interrupted after {len(found)} of {len(expected)} layers."
     assert caught[-1].filename == __file__
     *before, last = found
+    assert expected.complete and not found.complete
     assert not found[last].complete and list(found) == list(expected)[: len(found)]
     assert all(found[name].complete and str(found[name]) == str(expected[name]) for name in before)
+
+
+def test_a_layer_without_an_answer_is_missing(ctrl_c: Clock) -> None:
+    operator = Hessian(net_objective("residual"))
+    ctrl_c(6)  # the second layer's first product
+    with pytest.warns(InterruptedWarning, match="after 1 of 4 layers"):
+        found = operator.layerwise("trace", probes=5, progress=False)
+    assert [estimate.complete for estimate in found.values()] == [True]
+    assert not found.complete  # so that it is not kept as if it were all
 
 
 def test_layers_without_a_single_answer(ctrl_c: Clock) -> None:

@@ -12,6 +12,7 @@ import torch
 
 import landscape as ll
 from landscape.curvature import Estimate
+from landscape.curvature.layers import Answers
 from landscape.errors import CorruptFileError, LockedError, NotebookError
 from landscape.notebooks import begin
 from landscape.notebooks import keeping as keeping_module
@@ -114,6 +115,10 @@ def test_results_that_ctrl_c_ended_early_are_not_kept(suite):
         suite.cached("trace", lambda: [Estimate(1.0, 0.1, 3, complete=False)])
         assert len(suite.computed) == number + 1
     assert not complete({"a": (Estimate(1.0, 0.1, 3, complete=False),)}) and complete([Effort(examples=3), 1])
+    layers = Answers({"0": Estimate(1.0, 0.1, 3)})
+    assert complete(layers)
+    layers.complete = False  # the others are missing
+    assert not complete(layers)
 
 
 def test_a_damaged_file_is_computed_anew_and_deleting_all_costs_time_only(suite, capsys):

@@ -52,7 +52,7 @@ def test_an_interrupt_keeps_the_checkpoints_done(run, monkeypatch):
         assert len(curvature_history(run, limit=50, progress=False).steps) == 2
 
 
-def test_an_interrupt_within_a_search_ends_the_history(run, monkeypatch):
+def test_an_interrupt_within_a_search_ends_the_history(run, monkeypatch, tmp_path):
     """And not that search alone, with its unfinished pairs taken for those of the checkpoint."""
     expected = curvature_history(run, limit=50, progress=False)
     real, left = Hessian.__matmul__, int(expected.matvecs[0]) + 7
@@ -67,5 +67,7 @@ def test_an_interrupt_within_a_search_ends_the_history(run, monkeypatch):
     monkeypatch.setattr(Hessian, "__matmul__", stopping)
     with pytest.warns(InterruptedWarning, match="after 1 of") as caught:
         found = curvature_history(run, limit=50, progress=False)
-    assert left == 0 and len(caught) == 1
+    assert left == 0 and len(caught) == 1 and expected.complete and not found.complete
+    found.save(tmp_path / "part.npz")
+    assert not CurvatureHistory.load(tmp_path / "part.npz").complete and "interrupted" in repr(found)
     np.testing.assert_array_equal(found.values, expected.values[:1])
