@@ -6,6 +6,7 @@ Importing this package loads neither library; the function that draws does.
 from landscape.plotting.comparison import METRICS, Metric, compare
 from landscape.plotting.curves import line, profile, training_curves
 from landscape.plotting.frames import slider_figure
+from landscape.plotting.line_panels import line_panels
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.relation import relation
 from landscape.plotting.slices import surface_slice
@@ -25,6 +26,7 @@ __all__ = [
     "contour",
     "density",
     "line",
+    "line_panels",
     "perturbation",
     "perturbation_frames",
     "profile",
