@@ -3,6 +3,6 @@
 from landscape.sharpness.balance import balance
 from landscape.sharpness.definitions import INVARIANCES, NEEDS, Measure, Parameter, Published
 from landscape.sharpness.measures import MEASURES, measure
-from landscape.sharpness.rescaling import rescaled
+from landscape.sharpness.rescale import rescale
 
-__all__ = ["INVARIANCES", "MEASURES", "NEEDS", "Measure", "Parameter", "Published", "balance", "measure", "rescaled"]
+__all__ = ["INVARIANCES", "MEASURES", "NEEDS", "Measure", "Parameter", "Published", "balance", "measure", "rescale"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
-from landscape.errors import ModelError, first_line
+from landscape.errors import ModelError
 from landscape.folding import traced
 from landscape.parameters import Layout, unwrapped
 from landscape.seeding import preserved_rng
 from landscape.sharpness.scale_flow import follow_scales
 from landscape.sharpness.scaled import Scaled
-from landscape.sharpness.units import Layer, layers_of
+from landscape.sharpness.units import Layer, copied, layers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ def balance(model: nn.Module) -> nn.Module:
     Example:
         Two networks that compute the same, one with its first layer times 10 and its last layer over 10:
 
-        >>> import torch
+        >>> import copy, torch
         >>> from landscape.objective import Objective
         >>> from landscape.sharpness import measure
         >>> one = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
@@ -92,7 +91,7 @@ def balance(model: nn.Module) -> nn.Module:
                 got=", ".join(module.parametrizations),  # pyright: ignore[reportArgumentType, reportCallIssue]
                 fix="Use torch.nn.utils.parametrize.remove_parametrizations; a balanced model is balanced.",
             )
-    balanced = _copied(model)
+    balanced = copied(model)
     places: dict[int, list[_Place]] = {}
     for place in _places(balanced, model):
         places.setdefault(id(place.parameter), []).append(place)
@@ -101,23 +100,11 @@ def balance(model: nn.Module) -> nn.Module:
     return balanced
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        with preserved_rng():
-            return copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied.",
-            got=first_line(error),
-            fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
-        ) from error
-
-
 def _places(balanced: nn.Module, model: nn.Module) -> Iterator[_Place]:
     """Yield every parameter that is to be replaced."""
     layers = layers_of(balanced)
     shared = _sharing(layers)
-    flow = _flow(_copied(model), shared)
+    flow = _flow(copied(model), shared)
     for name, found in layers.items():
         for layer in found:
             inputs, scale = flow.get(name, (None, layer.scale(None, alone=name in shared)))
