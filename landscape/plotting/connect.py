@@ -215,11 +215,13 @@ def _panel(ways: list[_Way], y_label: str, ends: tuple[str, str], *, log: bool) 
     span = float(np.nanmax(every) - np.nanmin(every)) if np.isfinite(every).any() else 0.0
     marked = [way for way in ways if math.isfinite(way.top) and abs(way.top - way.foot) > 0.08 * span]
     notes: list[Note] = []
-    for number, way in enumerate(marked):  # brackets at one place stand side by side
-        beside = sum(abs(other.barrier.at - way.barrier.at) < 0.01 for other in marked[:number])
-        at = way.barrier.at + 0.012 * beside
+    places: list[float] = []
+    for way in marked:  # brackets at one place stand side by side
+        places.append(way.barrier.at + 0.012 * sum(abs(at - way.barrier.at) < 0.01 for at in places))
+    for way, at in zip(marked, places, strict=True):
         series += _bracket(way, at)
-        notes += _note(way, at, notes, span, "right" if number % 2 else "left")
+        near = sorted(each for each in places if abs(each - at) < 0.3)
+        notes += _note(way, at, notes, span, _outwards(at, near))
     return Axes(
         series=tuple(series),
         x_label=f"t (0 = {ends[0]}, 1 = {ends[1]})",
@@ -242,11 +244,16 @@ def _bracket(way: _Way, at: float) -> list[Series]:
     ]
 
 
+def _outwards(at: float, near: list[float]) -> Side:
+    """Choose the side away from the brackets nearby, or towards the middle, so that a number stands at its own."""
+    if len(near) == 1:
+        return "right" if at < 0.5 else "left"
+    return "left" if near.index(at) < len(near) / 2 else "right"
+
+
 def _note(way: _Way, at: float, others: list[Note], span: float, first: Side) -> list[Note]:
     """Write the height beside its bracket, where no other one stands; nothing where there is no room."""
     text = f"{way.short or 'barrier'} {_height(way)}"
-    if abs(at - 0.5) > 0.2:  # towards the middle, where there is room
-        first = "right" if at < 0.5 else "left"
     sides: tuple[Side, ...] = (first, "left" if first == "right" else "right")
     for side in sides:
         for share in (0.5, 0.62, 0.38, 0.74, 0.26):

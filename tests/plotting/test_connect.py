@@ -79,6 +79,16 @@ def test_training_and_test_data_differ_in_dashes_and_ways_in_color():
     assert "curve, test 0.02 at t = 0.5" in said(figure)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_number_stands_on_the_outer_side_of_its_bracket(order):
+    rise = 2.0 * np.sin(np.pi * T) ** 2
+    early, late = (replace(line(0.0), loss=0.1 + 0.2 * T + np.roll(rise, by) * (T > 0)) for by in (-2, 1))
+    ways = dict([("early", early), ("late", late)][::order])
+    figure = plotting.connectivity(ways, accuracy=False)
+    notes = {t.text[0].split()[0]: (t.x[0], t.textposition) for t in figure.data if t.mode == "text"}
+    assert notes == {"early": (0.4, "middle left"), "late": (0.55, "middle right")}
+
+
 def test_one_set_of_data_needs_no_dashes_but_colors():
     figure = plotting.connectivity({"": {"train": line(2.0), "test": line(3.0)}}, accuracy=False)
     assert len({t.line.color for t in figure.data if t.name in ("train", "test")}) == 2
