@@ -65,7 +65,7 @@ def _shows(tab: Tab, setting: str, optimizer: str) -> None:
     hands = [f"by_hand({label!r}, lambda net: {optimizer})" for label in ("SGD", "SAM")]
     expected = tab.ask(f"[{', '.join(hands)}]")
     tab.until(f"() => ({FIGURE}).layout.title.text.includes('{setting}')")
-    close = f"(a, b) => Math.abs(a - b) <= 1e-4 * b"
+    close = "(a, b) => Math.abs(a - b) <= 1e-4 * b"
     tab.until(f"() => {{ const p = {POINTS}; return {expected}.every((e, i) => ({close})(p[i], e)); }}")
 
 
