@@ -96,7 +96,7 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
 
     # rho: the method is chosen by keyboard
     page.locator(".widget-dropdown select").nth(1).focus()
-    page.keyboard.press("ArrowDown")
+    page.keyboard.type("SAM")
     _shows(tab, "ρ = 0.1", "ll.SAM(net.parameters(), torch.optim.SGD, rho=0.1, lr=0.1)")
     page.evaluate(f"() => ({HANDLE}).focus()")
     page.keyboard.press("End")
