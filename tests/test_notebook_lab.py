@@ -73,7 +73,10 @@ def _shows(tab: Tab, setting: str, optimizer: str) -> None:
 def tab(tmp_path: Path):
     name = place(PERTURBATIONS, tmp_path, "epochs, root = 6, 'runs'")
     with serving(tmp_path) as address, chromium() as browser:
-        yield Tab(browser.new_page(viewport={"width": 1300, "height": 1150}), address, name)
+        found = Tab(browser.new_page(viewport={"width": 1300, "height": 1150}), address, name)
+        yield found
+        found.page.screenshot(path=tmp_path / "last.png")
+        print(found.seen.faults, found.seen.outside)  # shown where the test failed
 
 
 def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +99,7 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
 
     # rho: the method is chosen by keyboard
     page.locator(".widget-dropdown select").nth(1).focus()
-    page.keyboard.press("ArrowDown")
+    page.keyboard.type("SAM")
     _shows(tab, "ρ = 0.1", "ll.SAM(net.parameters(), torch.optim.SGD, rho=0.1, lr=0.1)")
     page.evaluate(f"() => ({HANDLE}).focus()")
     page.keyboard.press("End")

@@ -241,7 +241,7 @@ def _layout(view: MovedView, log: bool) -> dict[str, Any]:
         title=view.title,
         caption=view.caption,
         description=f"{view.title}. {view.caption}",
-        height=450,
+        height=410,
         extra_top=22,
         legend_rows=2,
         xaxis=axis("‖δ‖₂, length of the perturbation", domain=_LEFT, anchor="y", range=[-0.5 * reach, 1.03 * reach]),

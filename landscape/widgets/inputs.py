@@ -29,7 +29,8 @@ def widget_of(control: Control) -> Any:
     more: dict[str, Any] = {"tooltip": control.help or control.label}
     style = {"description_width": "initial"}
     if control.kind == "slider":
-        layout["width"] = "470px" if len(control.label) > 24 else "330px"
+        rail = 300 if len(control.options) > 6 else 190  # with the readout at its end
+        layout["width"] = f"{rail + round(6.8 * len(control.label))}px"
     elif control.kind == "menu":
         layout["width"] = "max-content"
     elif control.kind == "many":

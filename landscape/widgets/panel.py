@@ -192,7 +192,8 @@ class Panel:
         self.status, self.busy = ipywidgets.HTML(self._said(first)), ipywidgets.HTML()
         for one in self.sliders.values():
             one.observe(self._changed, names="value")
-        reset = ipywidgets.Button(description="Reset", tooltip="Put every control back to its start")
+        narrow = {"width": "84px"}
+        reset = ipywidgets.Button(description="Reset", tooltip="Put every control back to its start", layout=narrow)
         reset.on_click(self.reset)
         head = [ipywidgets.HTML(f"<div style='line-height:1.45'>{escape(self.hint)}</div>")] if self.hint else []
         rows = arrange(self.controls, self.sliders, reset)

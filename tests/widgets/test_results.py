@@ -242,7 +242,7 @@ def test_any_number_against_any_other_for_the_picked_runs(results):
     limits = explorer.live_figure.layout.xaxis.range
     explorer.sliders["picked"].value = ("SAM",)
     assert explorer.live_figure.layout.xaxis.range == limits  # one scale for all that can be picked
-    assert np.isnan(explorer.live_figure.data[0].x[0]) and len(explorer.live_figure.data[2].x) == 0
+    assert explorer.live_figure.data[0].x[0] is None and len(explorer.live_figure.data[2].x) == 0
     assert "SAM" in explorer.table.value and "SGD" not in explorer.table.value
     explorer.sliders["x"].value = "seconds"
     assert "SAM: time 2.00 s, test error 4.60 ± 0.20 %." in explorer.status.value
