@@ -9,6 +9,7 @@ from landscape.plotting.curves import line, profile, training_curves
 from landscape.plotting.frames import slider_figure
 from landscape.plotting.history import curvature_history
 from landscape.plotting.layerwise import layers
+from landscape.plotting.line_panels import line_panels
 from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
@@ -36,6 +37,7 @@ __all__ = [
     "density",
     "layers",
     "line",
+    "line_panels",
     "perturbation",
     "perturbation_frames",
     "profile",
