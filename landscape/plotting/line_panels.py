@@ -70,9 +70,7 @@ def line_panels(
 
 
 def _several(found: Any) -> dict[str, tuple[Any, ...]]:
-    lines = {
-        label: tuple(one) if isinstance(one, list | tuple) else (one,) for label, one in as_mapping(found).items()
-    }
+    lines = {label: tuple(one) if isinstance(one, list | tuple) else (one,) for label, one in as_mapping(found).items()}
     for label, several in lines.items():
         if not several:
             raise DataError(f"There are no lines of {label!r}.", expected="at least one", fix="Leave the label out.")
