@@ -22,6 +22,7 @@ replaced by random images of its size, which take as long.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -44,6 +45,7 @@ from benchmarks.training import cifar
 from landscape.datasets import load_dataset
 from landscape.models import build_model
 from landscape.seeding import seeded
+from landscape.surface import grid as grids
 from landscape.surface import random_plane
 from landscape.surface.engine_choice import choose_engine
 
@@ -200,10 +202,11 @@ def chosen(problem: Problem) -> dict[str, Any]:
     """Let "auto" choose for a surface of 21x21; return what it found, and the CPU seconds it took."""
     objective = problem.objective()
     reach = problem.extent
+    axis = grids.axis(reach, 21).tolist()
+    points = list(itertools.product(axis, axis))
+    probe, star = [[-reach, -reach], [reach, 0.0]], [points[k] for k in grids.star((21, 21))]
     begun = time.process_time()
-    choice = choose_engine(
-        objective, problem.vectors(), wanted="auto", probe=[[-reach, -reach], [reach, 0.0]], points=21 * 21
-    )
+    choice = choose_engine(objective, problem.vectors(), wanted="auto", probe=probe, star=star, points=len(points))
     return {"seconds": time.process_time() - begun, **choice.record()}
 
 

@@ -139,16 +139,6 @@ class Objective(Replicated):
             check_mean(other._replica, self.loss_fn, other._data)
         return other
 
-    def few(self, examples: int) -> Objective:
-        """Return the same objective on a few examples from all over the data, or on all where there are no more.
-
-        Args:
-            examples: How many, at least 1.
-        """
-        other = self.twin()
-        other._data = self._data.few(examples)
-        return other
-
     @property
     def targets(self) -> Tensor:
         """The targets, (N, ...)."""

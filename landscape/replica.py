@@ -116,6 +116,16 @@ class Replicated:
         other._flat, other._replica = self.replica()
         return other
 
+    def few(self, examples: int) -> Self:
+        """Return the same objective on a few examples from all over the data, or on all where there are no more.
+
+        Args:
+            examples: How many, at least 1.
+        """
+        other = self.twin()
+        other._data = self._data.few(examples)
+        return other
+
     def refresh(self) -> None:
         """Copy the model's present buffers and frozen parameters into the replica; the weights that move stay.
 
