@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from landscape.config import is_whole, require
 from landscape.errors import LandscapeError, NotebookError
 from landscape.notebooks.run import prepare_run, run_notebook
+from landscape.storage import read_json, write_json
+from landscape.training.orphans import end_with
+
+_LOOK_EVERY = 0.2  # seconds between looks at what runs
+_GRACE = 20.0  # seconds that a notebook gets to keep what it has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,8 @@ def run_notebooks(
         paths: The notebooks.
         out: The folder for what comes out.
         parameters: Name to value, for each of them.
-        jobs: How many run at a time, each in processes of its own; they share the processor's cores.
+        jobs: How many run at a time, each in processes of its own that share the cores, unless ``OMP_NUM_THREADS``
+            says otherwise.
         timeout: Seconds that one cell may take; None sets no limit.
         progress: Whether a bar over the cells is shown, where one runs at a time.
 
@@ -91,30 +99,75 @@ def _in_turn(tasks: Sequence[tuple[Any, ...]], progress: bool) -> Iterator[Outco
 
 
 def _at_once(tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Outcome]:
+    waiting, running = list(tasks), {}
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running: dict[Future[Outcome], Path] = {
-            pool.submit(run_one, *task, progress=False, threads=threads): task[0] for task in tasks
-        }
-        for done in as_completed(running):
-            yield _outcome(done, running[done], tasks[0][1])
+    with tempfile.TemporaryDirectory(prefix="landscape-notebooks-") as folder:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    task = waiting.pop(0)
+                    running[_start(task, threads, Path(folder))] = task
+                for process in [process for process in running if process.poll() is not None]:
+                    yield _outcome(running.pop(process), Path(folder))
+                time.sleep(_LOOK_EVERY)
+        finally:
+            _stop(running)
 
 
-def _outcome(done: Future[Outcome], path: Path, out: Path) -> Outcome:
-    try:
-        return done.result()
-    except BrokenProcessPool as error:
-        error_text = f"{path.name}: the process that ran it died ({error})."
-        return Outcome(name=path.stem, notebook=out / path.name, html=_page(out, path), seconds=0.0, error=error_text)
+def _start(task: tuple[Any, ...], threads: int, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a process that runs one notebook; it writes how that ended beside the file that tells it what to do."""
+    path, out, parameters, timeout = task
+    told = {"path": str(path), "out": str(out), "parameters": parameters, "timeout": timeout, "parent": os.getpid()}
+    write_json(folder / f"{path.stem}.task.json", told)
+    return subprocess.Popen(
+        [sys.executable, "-m", "landscape.notebooks.worker", str(folder / path.stem)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # what kernels say of themselves; what cells say is in their notebooks
+        env={"OMP_NUM_THREADS": str(threads), **os.environ},
+        start_new_session=True,  # Ctrl-C reaches this process, which tells the others
+    )
+
+
+def _outcome(task: tuple[Any, ...], folder: Path) -> Outcome:
+    path, out = task[:2]
+    answer = folder / f"{path.stem}.outcome.json"
+    if answer.is_file():
+        told = read_json(answer)
+        return Outcome(**{**told, "notebook": Path(told["notebook"]), "html": Path(told["html"])})
+    error = f"{path.name}: the process that ran it died (out of memory, or killed)."
+    return Outcome(name=path.stem, notebook=out / path.name, html=_page(out, path), seconds=0.0, error=error)
+
+
+def _stop(running: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Interrupt what still runs: it keeps what its notebook has so far, and ends its kernel."""
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    for process in running:
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def serve(place: Path) -> None:
+    """Run the notebook of a task file, ``PLACE.task.json``, and write how it ended to ``PLACE.outcome.json``.
+
+    Args:
+        place: The files' path without their endings.
+    """
+    told = read_json(place.with_name(f"{place.name}.task.json"))
+    end_with(told["parent"])
+    done = run_one(Path(told["path"]), Path(told["out"]), told["parameters"], told["timeout"], progress=False)
+    found = {**dataclasses.asdict(done), "notebook": str(done.notebook), "html": str(done.html)}
+    write_json(place.with_name(f"{place.name}.outcome.json"), found)
 
 
 def _page(out: Path, path: Path) -> Path:
     return out / f"{path.stem}.html"
 
 
-def run_one(
-    path: Path, out: Path, parameters: dict[str, Any], timeout: float | None, *, progress: bool, threads: int = 0
-) -> Outcome:
+def run_one(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None, *, progress: bool) -> Outcome:
     """Run one notebook and say how it ended; errors become words.
 
     Args:
@@ -123,10 +176,7 @@ def run_one(
         parameters: Name to value.
         timeout: Seconds that one cell may take, or None.
         progress: Whether a bar is shown.
-        threads: Threads that its kernel computes with, unless ``OMP_NUM_THREADS`` says otherwise; 0 leaves it alone.
     """
-    if threads:
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     output, html, start = out / path.name, _page(out, path), time.perf_counter()
     summary = stderr = error = ""
     try:

@@ -157,8 +157,12 @@ def run_notebook(
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="landscape-notebook-") as folder:
         scratch = Path(folder) / "notebook.ipynb"
-        problem = _execute(path, scratch, values, kernel, timeout, progress, len(_code_cells(notebook)) + bool(values))
-        done = _keep(scratch, output, path)
+        try:
+            problem = _execute(
+                path, scratch, values, kernel, timeout, progress, len(_code_cells(notebook)) + bool(values)
+            )
+        finally:  # after Ctrl-C too
+            done = _keep(scratch, output, path)
     problem = problem or _unfinished(done)
     page = export_html(output, html) if html is not None and done is not None else None
     if problem is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from landscape.notebooks import batch
 from landscape.notebooks.batch import Outcome, run_notebooks
 from landscape.notebooks.catalog import entry_of, first_paragraph, plain_text
 from landscape.notebooks.run import find_notebook, list_notebooks
+from landscape.storage.files import process_alive
 from tests.notebooks.small import code, write
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -168,25 +173,52 @@ def test_several_at_a_time_and_one_that_fails(tmp_path, capsys, monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_a_process_that_dies_is_a_failure_and_not_the_end(tmp_path, monkeypatch):
-    class Dead:
-        def result(self):
-            raise batch.BrokenProcessPool("killed")
-
-    outcome = batch._outcome(Dead(), Path("a.ipynb"), tmp_path)
+def test_a_process_that_dies_is_a_failure_and_not_the_end(tmp_path):
+    outcome = batch._outcome((Path("a.ipynb"), tmp_path, {}, None), tmp_path)
     assert outcome == Outcome(
         name="a", notebook=tmp_path / "a.ipynb", html=tmp_path / "a.html", seconds=0.0,
-        error="a.ipynb: the process that ran it died (killed).",
+        error="a.ipynb: the process that ran it died (out of memory, or killed).",
     )  # fmt: skip
 
 
 @pytest.mark.notebook
-def test_papermill_itself_checks_in_the_first_cell(tmp_path):
+@pytest.mark.slow
+def test_after_ctrl_c_nothing_runs_on_and_what_ran_is_kept(tmp_path):
+    waits = f"import os, pathlib, time\nprint('first')\npid = str(os.getpid())\nplace = pathlib.Path({str(tmp_path)!r})"
+    waits += "\nplace.joinpath(f'{word}-{pid}').write_text(pid)"
+    paths = [
+        write(tmp_path / f"0{n}_a.ipynb", f"word = '{n}'", waits, "time.sleep(300)", "print('never')") for n in range(3)
+    ]
+    command = [sys.executable, "-m", "landscape", "notebook", "run", *map(str, paths), "--jobs", "2"]
+    command += ["--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    until = time.monotonic() + 120
+    while len(kernels := list(tmp_path.glob("[0-9]-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert len(kernels) == 2
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.ipynb")) == ["00_a.ipynb", "01_a.ipynb"]
+    text = (tmp_path / "out" / "00_a.ipynb").read_text()
+    assert '"first\\n"' in text and '"never\\n"' not in text
+    until = time.monotonic() + 20
+    while any(process_alive(int(path.read_text())) for path in kernels) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(process_alive(int(path.read_text())) for path in kernels)
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("rho", "-1", "at least 0"), pytest.param("rhoo", "1", "notebook parameter 'rhoo'", marks=pytest.mark.slow)],
+)
+def test_papermill_itself_checks_in_the_first_cell(tmp_path, name, value, message):
     """Whoever types papermill's own command is told the same, by the notebook."""
     begin = "from landscape.notebooks.given import check_given\n\ncheck_given({'rho': rho, 'word': word})"
     path = write(tmp_path / "a.ipynb", begin, "print('never')")
-    for name, value, message in (("rho", "-1", "at least 0"), ("rhoo", "1", "Unknown notebook parameter 'rhoo'")):
-        command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-        done = subprocess.run([*command, "-p", name, value], capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and message in done.stderr
-        assert '"never\\n"' not in (tmp_path / "out.ipynb").read_text()
+    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+    done = subprocess.run([*command, "-p", name, value], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and message in done.stderr
+    assert '"never\\n"' not in (tmp_path / "out.ipynb").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def suite(tmp_path):
 @pytest.fixture
 def config(suite):
     return suite.config(limit=50, test_limit=50, model="mlp", model_options={"hidden": [4]}, batch_size=25)
+
+
+@dataclass
+class Own:
+    """A dataclass that is none of the package's."""
+
+    number: int = 1
 
 
 def double(number):
@@ -103,6 +111,13 @@ def test_what_a_function_calls_belongs_to_its_key():
         return x + 2
 
     assert key_of("f", lambda x: inner(x), {"x": 1}) != first
+
+    def called(body):
+        cell: dict = {"__name__": "__main__"}
+        exec(f"def inner(x):\n    return {body}\n\n\ndef outer(x):\n    return inner(x)", cell)
+        return key_of("f", cell["outer"], {"x": 1})
+
+    assert called("x + 1") == called("x + 1") != called("x + 2")
 
     def endless(x):
         return endless(x - 1) if x else 0
@@ -209,12 +224,18 @@ def test_arrays_tensors_and_results_come_back_to_the_last_bit(tmp_path, objectiv
 
 
 def test_other_objects_are_refused_and_files_cannot_name_any(tmp_path, objective):
-    for value in (object(), objective, {"a": [lambda: 1]}, np.array([object()])):
+    for value in (object(), Own(), objective, {"a": [lambda: 1]}, np.array([object()])):
         with pytest.raises(NotebookError, match="cannot be kept"):
             save_value(tmp_path / "a.npz", value, {})
     from landscape.notebooks.packing import _class
 
-    for place in ("os:system", "landscape.errors:first_line", "landscape.notebooks.suite:Suite", "landscape.none:X"):
+    for place in (
+        f"{__name__}:Own",
+        "os:system",
+        "landscape.errors:first_line",
+        "landscape.notebooks.suite:Suite",
+        "landscape.none:X",
+    ):
         with pytest.raises((ValueError, ImportError, AttributeError)):
             _class(place, object)
     save_value(tmp_path / "a.npz", Effort(examples=3), {})
