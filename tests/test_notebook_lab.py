@@ -69,6 +69,10 @@ def _shows(tab: Tab, setting: str, optimizer: str) -> None:
     tab.until(f"() => {{ const p = {POINTS}; return {expected}.every((e, i) => ({close})(p[i], e)); }}")
 
 
+def _button(tab: Tab, text: str) -> Any:
+    return tab.page.locator("button.widget-button", has_text=text)
+
+
 @pytest.fixture
 def tab(tmp_path: Path):
     name = place(PERTURBATIONS, tmp_path, "epochs, root = 6, 'runs'")
@@ -116,11 +120,11 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
     # a training: started, the sliders stay free, cancelled, ready to go on
     tab.ask("[monitor.configs.update(AMP=monitor.configs['AMP'].replace(epochs=2000))]")
     tab.scroll_to("suite.show(monitor)")
-    page.get_by_role("button", name="Start").click()
+    _button(tab, "Start").click()
     tab.until(f"() => /AMP, epoch \\d+ of 2000, step \\d+/.test({STATUS})", seconds=120)
-    page.get_by_role("button", name="Cancel").click()
+    _button(tab, "Cancel").click()
     tab.until(f"() => ({STATUS}).includes('cancelled after')")
-    page.get_by_role("button", name="Resume").wait_for()
+    _button(tab, "Resume").wait_for()
     assert tab.ask("[monitor.runs['AMP'].status, len(monitor.runs['AMP'].checkpoints()) > 1]") == ["interrupted", True]
     page.screenshot(path=tmp_path / "monitor.png")
 

@@ -84,6 +84,8 @@ def same(a: Any, b: Any) -> bool:
     """Tell whether two values of plotly's JSON are equal; NaN equals NaN."""
     import numpy as np
 
+    if a is b:
+        return True
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):

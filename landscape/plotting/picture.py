@@ -31,9 +31,9 @@ class Picture:
     data: tuple[dict[str, Any], ...]
     layout: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        data = tuple({key: sendable(value) for key, value in trace.items()} for trace in self.data)
-        object.__setattr__(self, "data", data)
+    def plain(self) -> Picture:
+        """Return the same picture as messages to a page can hold it; see :func:`sendable`."""
+        return Picture(data=tuple(sendable(trace) for trace in self.data), layout=sendable(self.layout))
 
     def figure(self) -> go.Figure:
         """Return the figure."""
@@ -43,20 +43,23 @@ class Picture:
 
 
 def sendable(values: Any) -> Any:
-    """Return values as a message to a page can hold them: JSON knows no NaN, so None stands for it.
+    """Return values as a message between a live figure and its page can hold them: lists, with None for NaN.
 
-    Rows of numbers travel in binary form, where NaN is a number like others; tables do not.
+    JSON knows no NaN. And arrays in binary form come back from plotly's page as dictionaries, at which its Python side
+    raises an error that nobody sees.
 
     Args:
-        values: What a trace holds under a key.
+        values: What a trace or a layout holds.
 
     Example:
-        >>> sendable([1.0, float("nan")]), sendable(np.array([[1.0, np.nan]]))
-        ([1.0, None], [[1.0, None]])
+        >>> sendable({"x": np.array([[1.0, np.nan]]), "y": (1, 2)})
+        {'x': [[1.0, None]], 'y': [1, 2]}
     """
+    if isinstance(values, dict):
+        return {key: sendable(value) for key, value in values.items()}
     if isinstance(values, np.ndarray):
-        table = values.ndim > 1 and values.dtype.kind == "f" and not np.isfinite(values).all()
-        return sendable(values.tolist()) if table else values
+        exact = values.dtype.kind in "biuSU" or (values.dtype.kind == "f" and bool(np.isfinite(values).all()))
+        return values.tolist() if exact else sendable(values.tolist())
     if isinstance(values, list | tuple):
         return [sendable(value) for value in values]
     if isinstance(values, float | np.floating):

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from landscape.plotting.frames import same
-from landscape.plotting.picture import Picture
+from landscape.plotting.picture import Picture, sendable
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def figure_widget(figure: go.Figure) -> Any:
+def figure_widget(figure: go.Figure | Picture) -> Any:
     """Make a live figure that survives a reload of the page and fills the cell.
 
     Args:
@@ -23,7 +23,8 @@ def figure_widget(figure: go.Figure) -> Any:
     """
     import plotly.graph_objects as go
 
-    widget: Any = go.FigureWidget(figure)
+    content: Any = vars(figure) if isinstance(figure, Picture) else figure.to_plotly_json()
+    widget: Any = go.FigureWidget(data=sendable(list(content["data"])), layout=sendable(content["layout"]))
     # A reloaded page asks for these two traits; plotly keeps them at the first figure.
     widget._trait_values["_widget_data"] = widget._data
     widget._trait_values["_widget_layout"] = widget._layout
@@ -58,7 +59,8 @@ def redraw(figure: Any, fresh: Any) -> None:
 def _take_over(old: Any, values: dict[str, Any], *, leave: tuple[str, ...]) -> None:
     """Set what differs, so that unchanged arrays do not travel to the page again."""
     present = old.to_plotly_json()
-    changed = {k: v for k, v in values.items() if k not in leave and not (k in present and same(v, present[k]))}
+    values = {key: sendable(value) for key, value in values.items() if key not in leave}
+    changed = {k: v for k, v in values.items() if not (k in present and same(v, sendable(present[k])))}
     if changed:
         old.update(changed, overwrite=True)
 
@@ -70,8 +72,8 @@ def repaint(figure: Any, before: Picture, after: Picture) -> None:
 
     Args:
         figure: Shows ``before``; changed.
-        before: What it shows.
-        after: What it shall show.
+        before: What it shows, in plain form.
+        after: What it shall show, in plain form.
     """
     with getattr(figure, "batch_update", nullcontext)():
         for trace, old, new in zip(figure.data, before.data, after.data, strict=True):

@@ -146,7 +146,7 @@ class TrainingMonitor:
             if self.live == "image":
                 self.live_figure.value = self._image(rows)
             else:
-                fresh = self._course(rows)
+                fresh = self._course(rows).plain()
                 repaint(self.live_figure, self._picture, fresh)
                 self._picture = fresh
         return rows
@@ -182,8 +182,8 @@ class TrainingMonitor:
         if self.live == "image":
             self.live_figure = ipywidgets.Image(value=self._image(rows), format="png", layout={"max_width": "100%"})
         else:
-            self._picture = self._course(rows)
-            self.live_figure = figure_widget(self._picture.figure())
+            self._picture = self._course(rows).plain()
+            self.live_figure = figure_widget(self._picture)
         return ipywidgets.VBox([self.job.widget(), self.live_figure])
 
     def show(self, mode: Mode = "auto") -> None:

@@ -185,9 +185,9 @@ class Panel:
 
         values = self.values()
         first = self.quick(**values)
-        self._drawn = self.build(first)
-        plain = self._drawn.figure() if isinstance(self._drawn, Picture) else self._drawn
-        self.live_figure = figure_widget(plain)
+        built = self.build(first)
+        self._drawn = built.plain() if isinstance(built, Picture) else built
+        self.live_figure = figure_widget(self._drawn)
         self.sliders = {name: widget_of(control) for name, control in self.controls.items()}
         self.status, self.busy = ipywidgets.HTML(self._said(first)), ipywidgets.HTML()
         for one in self.sliders.values():
@@ -283,6 +283,7 @@ class Panel:
     def _repaint(self, figure: Any, result: Any) -> None:
         fresh = self.build(result)
         if isinstance(fresh, Picture) and figure is self.live_figure:
+            fresh = fresh.plain()
             repaint(figure, self._drawn, fresh)
             self._drawn = fresh
         else:

@@ -172,14 +172,20 @@ def test_an_error_in_the_background_is_said_and_the_next_change_recovers():
     assert "3 known" in panel.status.value
 
 
-def test_no_message_holds_what_json_does_not_know():
+@pytest.mark.parametrize("as_figure", [True, False])
+def test_a_live_figure_holds_lists_only(as_figure):
+    """No NaN, which JSON does not know, and no arrays, which come back from the page as dictionaries."""
     nothing = float("nan")
     table = np.array([[1.0, nothing], [np.inf, 2.0]])
-    data = {"type": "heatmap", "z": table, "x": [nothing, 1.0], "y": np.array([nothing, 1.0])}
-    figure = figure_widget(Picture(data=(data,), layout={}).figure())
-    (sent,) = figure.get_state()["_widget_data"]
-    assert [list(row) for row in sent["z"]] == [[1.0, None], [None, 2.0]]
-    assert list(sent["x"]) == [None, 1.0]
+    picture = Picture(data=({"type": "heatmap", "z": table, "x": [nothing, 1.0], "y": np.arange(2.0)},), layout={})
+    figure = figure_widget(picture.figure() if as_figure else picture)
+    fresh = Picture(data=({**picture.data[0], "y": np.arange(2.0) + 1},), layout={})
+    repaint(figure, picture.plain(), fresh.plain())
+    redraw(figure, fresh.figure())
+    (held,) = figure.get_state()["_widget_data"]
+    assert [list(row) for row in held["z"]] == [[1.0, None], [None, 2.0]]
+    assert list(held["x"]) == [None, 1.0]
+    assert held["y"] == [1.0, 2.0]
 
 
 def test_only_what_differs_is_sent(monkeypatch):
