@@ -44,8 +44,11 @@ def peak_bytes(run: Callable[[], Any]) -> int:
         1200
     """
     watch = _Watch()
-    with watch:
-        run()
+    try:
+        with watch:
+            run()
+    finally:
+        watch.end()
     return watch.peak
 
 
@@ -60,9 +63,12 @@ def held_bytes(run: Callable[[], _Result]) -> tuple[_Result, int]:
         400
     """
     watch = _Watch()
-    with watch:
-        found = run()
-    return found, watch.alive
+    try:
+        with watch:
+            found = run()
+        return found, watch.alive
+    finally:
+        watch.end()
 
 
 class _Watch(TorchDispatchMode):
@@ -71,6 +77,7 @@ class _Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.alive, self.peak = 0, 0
+        self._finalizers: list[weakref.finalize[..., Any]] = []
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -88,7 +95,12 @@ class _Watch(TorchDispatchMode):
         self._known.add(storage)
         self.alive += storage.nbytes()
         self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._remove, storage.nbytes())
+        self._finalizers.append(weakref.finalize(storage, self._remove, storage.nbytes()))
+
+    def end(self) -> None:
+        """Let go of what is still alive."""
+        for finalizer in self._finalizers:
+            finalizer.detach()
 
     def _remove(self, size: int) -> None:
         self.alive -= size

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from landscape.curvature import Hessian
-from landscape.curvature.unfinished import InterruptedWarning
 from landscape.errors import ConfigError, MismatchError, NonDeterministicError
 from landscape.objective import Objective
 from landscape.sharpness import MEASURES, measure
@@ -235,7 +234,7 @@ def test_an_interrupt_amid_products_ends_it(name: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Hessian, "__matmul__", interrupted)
     options = {"effective_dimension": {"probes": 5, "steps": 4}, "trace": {}, "lambda_max": {}}[name]
-    with pytest.warns(InterruptedWarning), pytest.raises(KeyboardInterrupt, match="A measure was interrupted"):
+    with pytest.raises(KeyboardInterrupt, match="no whole answer"):
         found(relu_objective(), name, **options)
 
 
