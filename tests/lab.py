@@ -20,6 +20,7 @@ import pytest
 
 from tests.browser import CHROMIUM, flags
 
+ROOT = Path(__file__).parents[1]
 TOKEN = "landscape"
 OWN_FOLDERS = (
     "JUPYTER_CONFIG_DIR",
@@ -70,9 +71,10 @@ def serving(folder: Path) -> Iterator[str]:
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser"]
     command += [f"--ServerApp.root_dir={folder / 'work'}", "--LabApp.news_url="]
     command += ["--ServerApp.websocket_ping_interval=300", "--ServerApp.websocket_ping_timeout=300"]
+    own = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))  # the kernel runs this code
     log = folder / "lab.log"
     with log.open("wb") as sink:
-        server = subprocess.Popen(command, env={**os.environ, **folders}, stdout=sink, stderr=sink)
+        server = subprocess.Popen(command, env={**os.environ, **folders, "PYTHONPATH": own}, stdout=sink, stderr=sink)
     try:
         _wait_for(f"{address}/api/status?token={TOKEN}", server, log)
         yield address
