@@ -67,7 +67,7 @@ MEASURES = (
         formula=r"\max_{\|v\| = 1} v^\top \nabla^2 L(\theta) v",
         unit="loss per squared weight",
         source="Y. LeCun, L. Bottou, G. Orr, K.-R. Mueller, Efficient BackProp, 1998",
-        cost="10 to 200 Hessian products",
+        cost="about 10 Hessian products where that eigenvalue stands apart, at most 200",
         larger="sharper",
         invariances=_INVARIANT,
         published=published_lambda_max,
