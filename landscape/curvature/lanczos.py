@@ -115,6 +115,10 @@ class Lanczos:
         self.products += 1
         self._state = _State(wider, np.append(np.zeros(steps), beside), after is not None)
 
+    def relation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return T (m, m) and c (m,); c is 0 where the space is exhausted."""
+        return self._state.projected, self._state.coupling
+
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the eigenvalues of T (m,), ascending, its eigenvectors (m, m), and their residual norms (m,)."""
         values, vectors = np.linalg.eigh(self._state.projected)

@@ -107,7 +107,8 @@ class Measure:
         formula: What it is, in LaTeX.
         unit: The unit of its value.
         source: Where it comes from.
-        cost: What it takes, in passes over all data.
+        cost: What it takes, in passes over all data. A gradient takes as long as about two forward passes, a Hessian
+            product as about two gradients.
         larger: What a larger value means.
         invariances: What leaves it as it was: names of :data:`INVARIANCES`.
         needs: What it needs beside an objective: names of :data:`NEEDS`.

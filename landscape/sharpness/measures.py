@@ -69,7 +69,8 @@ def measure(
 
     Args:
         objective: What to measure. Its model is not changed.
-        names: One or more names of :data:`MEASURES`, which says what each one is.
+        names: One or more names of :data:`MEASURES`, which says what each one is and costs. All of them take, at the
+            defaults, about 320 Hessian products, 400 forward passes and at most 60 gradients over all data.
         seed: Names all draws; measures of one call share them, so they can be compared.
         initial_weights: (P,) the weights that training began from, for measures of the distance travelled; of
             ``balance(initial_model)`` where the model is balanced.

@@ -223,7 +223,7 @@ def test_a_model_that_draws(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["trace", "effective_dimension", "lambda_max"])
 def test_an_interrupt_amid_products_ends_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A matrix returns what it has by then; a measure is all there or not."""
+    """A matrix returns what it has by then, and says so; a measure is all there or not, and nothing is said."""
     products, multiply = [], Hessian.__matmul__
 
     def interrupted(self: Hessian, vector: torch.Tensor) -> torch.Tensor:
@@ -234,8 +234,9 @@ def test_an_interrupt_amid_products_ends_it(name: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Hessian, "__matmul__", interrupted)
     options = {"effective_dimension": {"probes": 5, "steps": 4}, "trace": {}, "lambda_max": {}}[name]
-    with pytest.raises(KeyboardInterrupt, match="no whole answer"):
+    with pytest.raises(KeyboardInterrupt):
         found(relu_objective(), name, **options)
+    assert len(products) == 9
 
 
 def test_progress_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
