@@ -210,9 +210,10 @@ class Suite(Keeper):
 
         Args:
             thing: A plotly or matplotlib figure, or anything with a method ``show(mode=...)``.
-            picture: The same figure by matplotlib, for readers that draw no plotly figures and for the gallery.
+            picture: The same figure by matplotlib, for readers that draw no plotly figures and for the gallery. Left
+                out in live mode, where JupyterLab would show it in the figure's place until the mouse comes near.
         """
-        if picture is None:
+        if picture is None or self.mode == "live":
             show(thing, mode=self.mode)
             return
         display_bundle({**bundle(thing), "image/png": _compact(bundle(picture)["image/png"])})

@@ -170,6 +170,8 @@ def test_a_picture_goes_with_its_figure_and_keeps_its_colors(root, results, monk
     figure = plotting.contour(results.surfaces, backend="matplotlib")
     begin(root=root, mode="static").show(plotting.contour(results.surfaces), picture=figure)
     (data,) = shown
+    begin(root=root, mode="live").show(plotting.contour(results.surfaces), picture=figure)
+    assert len(shown) == 1  # the figure alone, by the widgets' show
     assert "application/vnd.plotly.v1+json" in data and "Loss" in data["text/plain"]
     assert data["image/png"].startswith(b"\x89PNG") and len(data["image/png"]) < 100_000
     whole = bundle(figure)["image/png"]
