@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 import types
@@ -109,29 +110,6 @@ def test_a_headless_kernel_gets_lines_and_never_touches_stderr(monkeypatch, caps
     assert "a: 1/1 b" in capsys.readouterr().out
 
 
-def test_a_live_notebook_gets_a_widget(monkeypatch):
-    shell = types.SimpleNamespace(kernel=object())
-    made = []
-
-    class Bar:
-        def __init__(self, **options):
-            made.append(options)
-
-        def update(self, n):
-            made.append(n)
-
-        def close(self):
-            made.append("closed")
-
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    monkeypatch.setitem(sys.modules, "tqdm.notebook", types.SimpleNamespace(tqdm=Bar))
-    monkeypatch.setenv("JPY_SESSION_NAME", "x")
-    with progress_bar(3, desc="a", unit="b") as bar:
-        bar.update(2)
-    assert made[0]["total"] == 3
-    assert made[1:] == [2, "closed"]
-
-
 def test_ipython_that_is_only_imported_is_no_kernel(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
     monkeypatch.setitem(sys.modules, "ipykernel", types.SimpleNamespace())
@@ -140,3 +118,64 @@ def test_ipython_that_is_only_imported_is_no_kernel(monkeypatch, capsys):
     with progress_bar(1, desc="a", unit="b") as bar:
         bar.update()
     assert "1/1" in terminal.getvalue()
+
+
+@pytest.fixture
+def page(monkeypatch, clock):
+    """A live notebook: the places that bars are shown in, each with what was last in it."""
+    import IPython
+
+    importlib.import_module("IPython.display")
+    shown: list[list[str]] = []
+
+    class Place:
+        def __init__(self, first):
+            self.texts = [first.data]
+            shown.append(self.texts)
+
+        def update(self, html):
+            self.texts.append(html.data)
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: types.SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(sys.modules["IPython.display"], "display", lambda html, display_id: Place(html))
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    return shown
+
+
+def test_a_live_notebook_gets_html_that_stays(page, clock):
+    with progress_bar(4, desc="train <sam>", unit="epoch", initial=1) as bar:
+        clock[0] = 2.0
+        bar.update()
+        bar.set_postfix(loss="0.5")
+    (texts,) = page
+    assert "train &lt;sam&gt;: 2/4 epoch, 2 s, about 4 s left" in texts[1] and "value='2' max='4'" in texts[1]
+    assert "loss=0.5" in texts[-1]
+
+
+def test_bars_within_a_bar_share_its_place(page, clock):
+    with progress_bar(2, desc="train", unit="epoch") as outer:
+        for _ in range(2):
+            with progress_bar(8, desc="epoch", unit="step", leave=False) as inner:
+                clock[0] += 1.0
+                inner.update(4)
+            outer.update()
+    (texts,) = page
+    assert any("train: 1/2 epoch" in text and "epoch: 4/8 step" in text for text in texts)
+    assert "step" not in texts[-1] and "train: 2/2 epoch" in texts[-1]
+
+
+def test_a_bar_that_does_not_stay_leaves_nothing_and_draws_rarely(page, clock):
+    with progress_bar(1000, desc="points", unit="point", leave=False) as bar:
+        for _ in range(1000):
+            clock[0] += 0.001
+            bar.update()
+    (texts,) = page
+    assert texts[-1] == "" and len(texts) < 10
+
+
+def test_after_an_error_the_next_bar_has_a_place_of_its_own(page):
+    with pytest.raises(ZeroDivisionError), progress_bar(2, desc="a", unit="b"), progress_bar(2, desc="c", unit="d"):
+        raise ZeroDivisionError
+    with progress_bar(2, desc="e", unit="f"):
+        pass
+    assert len(page) == 2

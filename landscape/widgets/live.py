@@ -28,6 +28,9 @@ def figure_widget(figure: go.Figure | Picture) -> Any:
     # A reloaded page asks for these two traits; plotly keeps them at the first figure.
     widget._trait_values["_widget_data"] = widget._data
     widget._trait_values["_widget_layout"] = widget._layout
+    # Where updates come faster than the page draws, its reply to an earlier one is taken for the newest one's, and what
+    # was set since is taken away from figure and page as "changed by the page". Nothing is taken away here.
+    widget._remove_overlapping_props = lambda *_: []
     # Without this, scrolling the page over a surface zooms it.
     widget._config = {"scrollZoom": False, "displaylogo": False, "responsive": True}
     return widget

@@ -188,6 +188,18 @@ def test_a_live_figure_holds_lists_only(as_figure):
     assert held["y"] == [1.0, 2.0]
 
 
+def test_a_late_reply_of_the_page_takes_nothing_away():
+    figure = figure_widget(Picture(data=({"type": "scatter", "x": [1, 2], "y": [3, 4]},), layout={"height": 99}))
+    (held,) = figure.get_state()["_widget_data"]
+    reply = {"uid": held["uid"], "x": [7, 8], "line": {"color": "red"}}
+    figure._js2py_traceDeltas = {"trace_deltas": [reply], "trace_edit_id": figure._last_trace_edit_id}
+    late = {"layout_delta": {"height": 450}, "layout_edit_id": figure._last_layout_edit_id}
+    figure._js2py_layoutDelta = late
+    assert tuple(figure.data[0].x) == (1, 2) and figure.layout.height == 99
+    (held,) = figure.get_state()["_widget_data"]
+    assert held["x"] == [1, 2]
+
+
 def test_only_what_differs_is_sent(monkeypatch):
     before = Picture(
         data=({"type": "scatter", "x": [1, 2], "y": [1, 2]},), layout={"title": {"text": "a"}, "height": 99}
