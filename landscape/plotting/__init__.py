@@ -5,6 +5,7 @@ Importing this package loads neither library; the function that draws does.
 
 from landscape.plotting.comparison import METRICS, Metric, compare
 from landscape.plotting.connect import barrier, connectivity
+from landscape.plotting.correlations import correlations
 from landscape.plotting.curves import line, profile, training_curves
 from landscape.plotting.frames import slider_figure
 from landscape.plotting.history import curvature_history
@@ -32,6 +33,7 @@ __all__ = [
     "comparison_table",
     "connectivity",
     "contour",
+    "correlations",
     "curvature_history",
     "curvature_map",
     "density",

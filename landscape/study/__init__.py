@@ -1,5 +1,6 @@
 """Several runs seen together."""
 
+from landscape.study.correlation import RankCorrelation, rank_correlation
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
@@ -16,6 +17,7 @@ __all__ = [
     "Flatness",
     "Generalization",
     "Minimum",
+    "RankCorrelation",
     "Score",
     "choose_effort",
     "compare_flatness",
@@ -25,6 +27,7 @@ __all__ = [
     "measure_minima",
     "measure_minimum",
     "minima_configs",
+    "rank_correlation",
     "train_all",
     "trajectory_plane",
 ]
