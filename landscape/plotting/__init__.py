@@ -13,6 +13,7 @@ from landscape.plotting.layerwise import layers
 from landscape.plotting.line_panels import line_panels
 from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
+from landscape.plotting.merge_tree import merge_tree
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
@@ -40,6 +41,7 @@ __all__ = [
     "layers",
     "line",
     "line_panels",
+    "merge_tree",
     "perturbation",
     "perturbation_frames",
     "profile",
