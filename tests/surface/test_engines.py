@@ -152,7 +152,8 @@ def test_a_store_goes_on_with_its_engine_where_another_would_be_chosen_now(tmp_p
     monkeypatch.setattr(engine_choice, "_measured", measured({"plain": 0.1}))
     assert surface(objective, points=13).provenance["engine"] == "plain"
     rest = surface(objective, points=13, store=tmp_path)
-    assert rest.provenance["engine"] == "folded" and 0 < rest.provenance["points_resumed"] < 169 and bits(rest) == whole
+    assert rest.provenance["engine"] == "folded" and bits(rest) == whole
+    assert 0 < rest.provenance["points_resumed"] <= 169  # all, where the main thread got its turn late
 
 
 @pytest.mark.parametrize("wrong", ["differs", "differs by position", "raises"])
