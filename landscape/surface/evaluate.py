@@ -148,7 +148,8 @@ def evaluate_surface(
         order: "coarse-to-fine" shows the whole plane coarsely at first; "rows" goes through it. The result is the same.
         store: A folder. Finished points are kept there, and a later call with the same objective, plane and grid
             computes only what is missing. With "auto" it goes on with the engine that the store was begun with, so the
-            result is that of one call, bit for bit.
+            result is that of one call, bit for bit. A folder of other things is refused; a finished store is only read,
+            also where nothing can be written.
         batch_norm: "running": layers that keep running statistics use the model's at every point. "recompute": each
             point gets its own, at about twice the time; see :func:`landscape.surface.recompute_batch_norm`.
         statistics_from: Whose data "recompute" takes them from; the objective's own by default.

@@ -31,9 +31,9 @@ def unfinished(objective: Objective, folder: Path) -> int:
     ledger = folder / "points.jsonl"
     row = json.loads(ledger.read_text().splitlines()[0])
     ledger.unlink()
-    kept = {name: row[name][:2] for name in ("points", "loss", "accuracy")}
+    kept = {name: row[name][:3] for name in ("points", "loss", "accuracy")}
     Ledger(ledger).append(kept)
-    return 2
+    return 3
 
 
 @pytest.fixture
@@ -222,11 +222,13 @@ def test_points_that_stand_twice_do_not_make_a_store_finished(objective, tmp_pat
     unfinished(objective, tmp_path)
     ledger = Ledger(tmp_path / "points.jsonl")
     (row,) = ledger.rows()
-    for _ in range(4):
+    for _ in range(2):
         ledger.append(row)
-    assert sum(len(each["points"]) for each in ledger.rows()) >= 9
+    assert sum(len(each["points"]) for each in ledger.rows()) == 9
+    with FolderLock(tmp_path), pytest.raises(LockedError):
+        run(objective, tmp_path)
     found = run(objective, tmp_path)
-    assert found.complete and np.isfinite(found.loss).all()
+    assert found.complete and found.provenance["points_resumed"] == 3 and np.isfinite(found.loss).all()
 
 
 def test_a_store_of_the_working_directory_is_fine_where_it_is_named(objective, tmp_path, monkeypatch):
