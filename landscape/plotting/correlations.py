@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import plotly.graph_objects as go
 
-    from landscape.study.correlation import RankCorrelation
+    from landscape.study.results import RankCorrelation
 
 
 def correlations(

@@ -1,13 +1,13 @@
 """Several runs seen together."""
 
-from landscape.study.correlation import RankCorrelation, rank_correlation
+from landscape.study.correlation import rank_correlation
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
 from landscape.study.flatness import Flatness, compare_flatness
 from landscape.study.generalization import Generalization, Score, compare_generalization
 from landscape.study.minima import Minimum, measure_minima, measure_minimum, minima_configs
-from landscape.study.results import CurvatureHistory
+from landscape.study.results import CurvatureHistory, RankCorrelation
 from landscape.study.trajectory import trajectory_plane
 from landscape.study.verdict import flattest
 

@@ -4,43 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from landscape.errors import DataError, MismatchError
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankCorrelation:
-    """Kendall's tau between two numbers of some networks.
-
-    Attributes:
-        tau: The share of pairs of networks that both numbers rank alike less the share that they rank oppositely, from
-            -1 to 1, with Kendall's correction for ties (tau-b); NaN where a number is NaN, or equal in all networks.
-        stderr: Its standard error, by leaving out each network in turn (jackknife); NaN for fewer than three.
-        p_value: How often numbers that have nothing to do with each other would give a tau as far from 0, two-sided.
-        count: How many networks.
-
-    Example:
-        >>> round(RankCorrelation(tau=0.2, stderr=0.3, p_value=0.5, count=10).by_chance, 3)
-        0.248
-    """
-
-    tau: float
-    stderr: float
-    p_value: float
-    count: int
-
-    @property
-    def by_chance(self) -> float:
-        """The standard deviation of tau where the numbers have nothing to do with each other (and no ties)."""
-        n = self.count
-        return math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1))) if n > 1 else math.nan
-
-    def __str__(self) -> str:
-        """Tau with its standard error, and p."""
-        return f"{self.tau:+.2f} ± {self.stderr:.2f} (p = {self.p_value:.2g}, n = {self.count})"
+from landscape.study.results import RankCorrelation
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> RankCorrelation:
