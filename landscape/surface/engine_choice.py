@@ -23,7 +23,8 @@ AGREEMENT = 1e-5
 _FEW = 4  # examples that are enough to tell functions apart at many points
 _SAME = 1e-3  # relative; rounding is a hundred times less, and another function a hundred times more
 _WORTH = 64  # points from which measuring pays: it takes four of each engine
-_QUICK = 0.02  # seconds a plain point may take for many at once to be tried
+_QUICK = 0.02  # seconds a point may take for many at once to be tried: it takes that of 128 points
+_CALLS = 0.4  # share of a point's time that is spent on calls, not on numbers, from which many at once may pay
 
 
 @dataclass
@@ -120,6 +121,9 @@ def _fastest(objective: Objective, vectors: Sequence[Tensor], probe: Points, sta
     for name in ENGINES:
         if not _promising(name, objective, found, best, points):
             continue
+        if name == "stacked" and _calls(objective, vectors, probe) < _CALLS * best:
+            found.refused[name] = "a point's time is spent on numbers, not on calls"
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message="There is a performance drop")  # the points go one by one
@@ -150,6 +154,12 @@ def _promising(name: str, objective: Objective, found: Choice, best: float, poin
         larger = min(objective.batch_size, objective.examples) > FoldedEngine.examples
         return objective.device.type == "cpu" and larger and "folded" not in found.refused
     return name != "plain"
+
+
+def _calls(objective: Objective, vectors: Sequence[Tensor], probe: Points) -> float:
+    """Return the seconds of a point's calls: of one with few examples, in as many batches."""
+    _, seconds = _measured(build_engine("plain", objective.few(_FEW), vectors), probe)
+    return seconds * -(-objective.examples // objective.batch_size)
 
 
 def _measured(engine: Engine, probe: Points, *, turns: int = 2) -> tuple[list[Tensor], float]:

@@ -111,6 +111,7 @@ def test_a_store_goes_on_with_the_engine_it_was_begun_with(tmp_path, monkeypatch
 
 
 def test_the_fastest_that_agrees_is_taken(monkeypatch):
+    monkeypatch.setattr(engine_choice, "_CALLS", 0.0)
     objective = make("conv")
     found = surface(objective, points=13).provenance
     assert found["engine"] == min(found["engine_seconds"], key=found["engine_seconds"].get)
@@ -119,6 +120,16 @@ def test_the_fastest_that_agrees_is_taken(monkeypatch):
     slow = iter(range(10_000))  # every look at the clock takes a second: all engines are equally fast, the first stays
     monkeypatch.setattr(engine_choice.time, "perf_counter", lambda: float(next(slow)))
     assert surface(objective, points=13).provenance["engine"] in ("plain", "stacked")
+
+
+def test_many_points_at_once_are_not_tried_where_numbers_take_the_time(monkeypatch):
+    """Trying takes the time of 128 points: seconds, for what is no faster."""
+    model = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, 3))
+    data = torch.randn(1000, 64, generator=generator(0, "tests", "numbers")), torch.arange(1000) % 3
+    monkeypatch.setattr(engine_choice, "_QUICK", 10.0)
+    found = surface(Objective(model, data), points=13).provenance
+    assert found["engine"] == "plain" and "stacked" not in found["engine_seconds"]
+    assert "on numbers" in found["engine_refused"]["stacked"]
 
 
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
