@@ -61,7 +61,8 @@ Grid = tuple[int, int]
 class Effort:
     """How much is measured: rounds, passes of the floor in each, the others' points along an axis, and our two grids.
 
-    No grid of ours has the center, which is not the engine's; all have an even number of points, for two workers.
+    No grid of ours has the center, which is not the engine's; all have an even number of points, for two workers. The
+    larger one has so many that it does not count that one of them idles during the last point.
     Whole rounds that only warm up are for what takes microseconds.
     """
 
@@ -79,7 +80,7 @@ class Effort:
 
 
 EFFORTS = {
-    "resnet20": Effort(rounds=3, passes=2, steps=2, few=(2, 1), many=(2, 8), warm_up=False),
+    "resnet20": Effort(rounds=3, passes=2, steps=2, few=(2, 1), many=(2, 24), warm_up=False),
     "smallcnn": Effort(rounds=5, passes=20, steps=5, few=(2, 2), many=(2, 20)),
     "mlp": Effort(rounds=7, passes=1000, steps=24, few=(8, 8), many=(64, 64)),
 }
