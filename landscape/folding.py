@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeGuard, cast
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from landscape.bounds import SAFE, Bounds
 from landscape.errors import ModelError
 from landscape.leaking import LARGE, LEAK, SMALL, leaking
 from landscape.pooling import halved, halves, is_halving_call
@@ -36,6 +38,8 @@ class FoldedConvolution(nn.Module):
     Attributes:
         rectified: Whether there is a rectifier.
         leaky: Whether it may be leaky, with a slope of 1e-30. oneDNN's other rectifier makes 0 of NaN.
+        finite: Whether no result is NaN or infinite, so that this other one may be taken, which is a pass less over
+            the memory where something is added.
     """
 
     def __init__(
@@ -43,7 +47,8 @@ class FoldedConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self._parts = (convolution, norm)  # in a tuple: modules of somebody else
-        self.fused, self.patched, self.rectified, self.leaky = fused, patched, False, False
+        self.fused, self.patched, self.rectified, self.leaky, self.finite = fused, patched, False, False, False
+        self._packed: Tensor | None = None
         self.weight = convolution.weight.detach()  # the same memory: it follows
         self.bias = None if convolution.bias is None else convolution.bias.detach()
         if norm is not None or fused:
@@ -57,6 +62,7 @@ class FoldedConvolution(nn.Module):
     def refresh(self) -> None:
         """Fold the present weights and statistics."""
         convolution, norm = self._parts
+        self._packed = None
         if norm is None or self.bias is None or norm.running_mean is None or norm.running_var is None:
             if self.fused:
                 self.weight.copy_(convolution.weight)
@@ -73,28 +79,45 @@ class FoldedConvolution(nn.Module):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Apply it to (B, C, ...), or to patches (B, H, W, K)."""
         conv, _ = self._parts
-        within = self.fused and self.leaky and other is None  # the call rectifies too
-        after = ("leaky_relu", [LEAK], "") if within else ("none", [], "")
+        within = self.fused and self.rectified and (self.finite or (self.leaky and other is None))
+        after = ("relu", [], "") if self.finite else ("leaky_relu", [LEAK], "")
+        after = after if within and other is None else ("none", [], "")
         geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
         if self.patched:
             rows = x.view(-1, x.shape[-1])
             out = torch.ops.mkldnn._linear_pointwise.default(rows, self.weight.flatten(1), self.bias, *after)
             out = out.view(*x.shape[:-1], -1).permute(0, 3, 1, 2)
         elif self.fused:
-            call = torch.ops.mkldnn._convolution_pointwise
+            call, weight = torch.ops.mkldnn._convolution_pointwise, self._weight_for(x)
             if other is None:
-                out = call.default(x, self.weight, self.bias, *geometry, *after)
+                out = call.default(x, weight, self.bias, *geometry, *after)
             else:
-                out, other = call.binary(x, other, self.weight, self.bias, *geometry, "add", 1.0, None, [], None), None
+                rectifier = "relu" if within else None
+                out, other = call.binary(x, other, weight, self.bias, *geometry, "add", 1.0, rectifier, [], None), None
         else:
             out = _CONVOLUTIONS[type(conv)](
                 x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups
             )
         if other is not None:
-            out = out + other if other.shape != out.shape else out.add_(other)
+            out, within = out + other if other.shape != out.shape else out.add_(other), False
         if within or not self.rectified:
             return out
         return F.leaky_relu_(out, LEAK) if self.leaky else out.relu_()
+
+    def _weight_for(self, x: Tensor) -> Tensor:
+        """Return the weights in the order that oneDNN wants, found once for all batches of a point."""
+        found = self._packed
+        if found is None:
+            conv, _ = self._parts
+            geometry: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
+            found = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, list(x.shape))
+            self._packed = found
+        return found
+
+    def sizes(self) -> tuple[float, float]:
+        """Return the largest sum of a filter's sizes, and the largest size of a bias."""
+        sums = torch.linalg.vector_norm(self.weight.flatten(1), 1, dim=1).amax()
+        return float(sums), 0.0 if self.bias is None else float(self.bias.abs().amax())
 
 
 class FoldedModel:
@@ -113,6 +136,8 @@ class FoldedModel:
 
     Attributes:
         folds: How many normalizations are within a convolution.
+        most: The largest size of all inputs to come, infinity where that is not known; to be set before
+            :meth:`refresh`.
         replica: The model.
         doubtful: Whether outputs since the last :meth:`refresh` were so large, so small or not finite that the model
             itself is to be asked.
@@ -149,7 +174,9 @@ class FoldedModel:
             raise ModelError(f"{type(replica).__name__} has no convolution to fold anything into.")
         graph.eliminate_dead_code()
         graph.lint()
+        self._called = self._calls()
         self._leaks = fused and self._let_leak()
+        self._bounds, self.most = Bounds(self._module, set(self._called)), math.inf
         self._module.recompile()
 
     def _fold(self, node: fx.Node) -> None:
@@ -186,19 +213,25 @@ class FoldedModel:
 
     def _let_leak(self) -> bool:
         """Let rectifiers leak where it can do no harm; return whether any does."""
+        found = leaking(self._module, {node: its.rectified for node, its in self._called.items()})
+        for node in found:
+            self._called[node].leaky = True
+        return bool(found)
+
+    def _calls(self) -> dict[fx.Node, FoldedConvolution]:
         calls = [node for node in self._module.graph.nodes if node.op == "call_module"]
         called = {node: self._module.get_submodule(str(node.target)) for node in calls}
-        folded = {node: its for node, its in called.items() if isinstance(its, FoldedConvolution)}
-        found = leaking(self._module, {node: its.rectified for node, its in folded.items()})
-        for node in found:
-            folded[node].leaky = True
-        return bool(found)
+        return {node: its for node, its in called.items() if isinstance(its, FoldedConvolution)}
 
     def refresh(self) -> None:
         """Take in the replica's present weights and running statistics."""
         self.doubtful = False
         for convolution in self._folded:
             convolution.refresh()
+        if self.fused and self.most <= SAFE:
+            found = self._bounds.of({node: its.sizes() for node, its in self._called.items()}, most=self.most)
+            for node, its in self._called.items():
+                its.finite = found.get(node, math.inf) <= SAFE
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Lay inputs (B, ...) out as calls want them; what comes of it depends on no weight."""
@@ -256,6 +289,7 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
         and torch.backends.mkldnn.enabled
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
     )
 
 

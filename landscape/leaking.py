@@ -57,7 +57,7 @@ def leaking(modules: fx.GraphModule, folded: Mapping[fx.Node, bool]) -> set[fx.N
         kept = {user: shows[user] and _keeps(modules, user, folded, found) for user in node.users}
         shows[node] = all(kept.values())
         bare[node] = any(bare[user] and not _multiplies(modules, user, folded) for user in node.users)
-        alright = all(keeps or (shows[user] and _is_pool(modules, user)) for user, keeps in kept.items())
+        alright = all(keeps or (shows[user] and is_pool(modules, user)) for user, keeps in kept.items())
         if folded.get(node) and alright and not bare[node]:
             found.add(node)
     return found
@@ -68,7 +68,7 @@ def _keeps(modules: fx.GraphModule, node: fx.Node, folded: Mapping[fx.Node, bool
     if node in folded:
         return not folded[node] or node in leaky
     if node.op == "call_module":
-        module = _plain(modules, node)
+        module = plain_module(modules, node)
         fixed = isinstance(module, _BatchNorm) and module.running_mean is not None
         known = type(module) in (*_PRODUCTS, *_MEANS, *_COPIES) or fixed
         return known and module is not None and not module.training
@@ -78,16 +78,17 @@ def _keeps(modules: fx.GraphModule, node: fx.Node, folded: Mapping[fx.Node, bool
 
 
 def _multiplies(modules: fx.GraphModule, node: fx.Node, folded: Mapping[fx.Node, bool]) -> bool:
-    return node in folded or (node.op == "call_module" and type(_plain(modules, node)) in _PRODUCTS)
+    return node in folded or (node.op == "call_module" and type(plain_module(modules, node)) in _PRODUCTS)
 
 
-def _is_pool(modules: fx.GraphModule, node: fx.Node) -> bool:
+def is_pool(modules: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node takes maxima."""
     if node.op == "call_module":
-        return type(_plain(modules, node)) in _POOLS
+        return type(plain_module(modules, node)) in _POOLS
     return node.op == "call_function" and node.target in _POOL_CALLS
 
 
-def _plain(modules: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+def plain_module(modules: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module that a node calls, where no hook does anything beside it."""
     module = modules.get_submodule(str(node.target))
     return None if module._forward_hooks or module._forward_pre_hooks else module

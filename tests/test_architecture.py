@@ -22,6 +22,7 @@ LAYERS = (
         "objective",
         "objective_checks",
         "rectifier",
+        "bounds",
         "convolution",
         "differentiable",
         "double_backward",

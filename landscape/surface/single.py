@@ -135,6 +135,7 @@ class FoldedEngine(SingleEngine):
         self._batches: list[tuple[Tensor, Tensor]] = []
         for inputs, targets in objective.batches():
             self._batches += zip(self._model.prepare(inputs).split(size), targets.split(size), strict=True)
+        self._model.most = float(torch.stack([inputs.abs().amax() for inputs, _ in self._batches]).amax())  # or NaN
 
     def _build(self) -> tuple[Tensor, FoldedModel]:
         flat, replica = self.objective.replica()
@@ -154,6 +155,7 @@ class FoldedEngine(SingleEngine):
         other.objective, other._moves, other._batches = self.objective, self._moves, self._batches
         other._fused, other._patches = self._fused, self._patches
         other._flat, other._model = other._build()
+        other._model.most = self._model.most
         return other
 
     def move(self, coordinates: Sequence[float]) -> None:

@@ -122,14 +122,27 @@ def test_the_fastest_that_agrees_is_taken(monkeypatch):
     assert surface(objective, points=13).provenance["engine"] in ("plain", "stacked")
 
 
-def test_many_points_at_once_are_not_tried_where_numbers_take_the_time(monkeypatch):
-    """Trying takes the time of 128 points: seconds, for what is no faster."""
-    model = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, 3))
-    data = torch.randn(1000, 64, generator=generator(0, "tests", "numbers")), torch.arange(1000) % 3
-    monkeypatch.setattr(engine_choice, "_QUICK", 10.0)
-    found = surface(Objective(model, data), points=13).provenance
-    assert found["engine"] == "plain" and "stacked" not in found["engine_seconds"]
-    assert "on numbers" in found["engine_refused"]["stacked"]
+@pytest.mark.parametrize("dear", [False, True])
+def test_many_points_at_once_are_tried_where_calls_take_the_time(monkeypatch, dear):
+    """Trying takes the time of 128 points: seconds, where numbers take the time and it is no faster."""
+    monkeypatch.setattr(engine_choice, "_calls", lambda *_: float("inf") if dear else 0.0)
+    found = surface(make("mlp"), points=13).provenance
+    assert ("stacked" in found["engine_seconds"]) == dear
+    assert ("on numbers" in found["engine_refused"].get("stacked", "")) == (not dear)
+
+
+def test_calls_are_those_of_a_few_examples_in_as_many_batches(monkeypatch):
+    seen = []
+
+    def measured(engine, probe):
+        seen.append((engine.name, engine.objective.examples))
+        return [], 0.5
+
+    monkeypatch.setattr(engine_choice, "_measured", measured)
+    objective = make("mlp")
+    batches = sum(1 for _ in objective.batches())
+    found = engine_choice._calls(objective, [torch.zeros(objective.size)], [[0.1], [0.2]])
+    assert found == 0.5 * batches and batches > 1 and seen == [("plain", 4)]
 
 
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
