@@ -17,6 +17,7 @@ from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
 from landscape.cli_options import Words, with_options
+from landscape.cli_robustness import RobustnessCommand
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
 from landscape.cli_study import StudyCommand
@@ -156,6 +157,7 @@ COMMANDS: dict[str, Any] = {
     "surface": SurfaceCommand,
     "curvature": CurvatureCommand,
     "sharpness": SharpnessCommand,
+    "robustness": RobustnessCommand,
     "study": StudyCommand,
     "notebook": NotebookCommand,
     "data": DataCommand,

@@ -183,7 +183,7 @@ def test_data_and_help(capsys):
     assert "1000 examples of 1x8x8, 10 classes" in out
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for command in ("train", "surface", "curvature", "sharpness", "notebook", "data", "doctor"):
+    for command in ("train", "surface", "curvature", "sharpness", "robustness", "notebook", "data", "doctor"):
         assert command in out
 
 
@@ -441,7 +441,9 @@ def test_a_limit_that_cannot_be_gets_advice_that_helps(capsys, trained, command,
     assert f"Expected: a whole number from 1 to 100. Got: {limit}. What to do: Leave it out for {fix} examples." in err
 
 
-@pytest.mark.parametrize("words", [["surface", "--html"], ["curvature", "--html"], ["sharpness", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["surface", "--html"], ["curvature", "--html"], ["sharpness", "--json"], ["robustness", "--html"]]
+)
 def test_where_the_result_cannot_be_written_is_told_before_the_work(capsys, trained, tmp_path, words):
     before = sorted(Path(trained).rglob("*"))
     code, out, err = call(capsys, words[0], trained, words[1], str(tmp_path), "--quiet")

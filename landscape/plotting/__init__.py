@@ -17,6 +17,7 @@ from landscape.plotting.merge_tree import merge_tree
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
+from landscape.plotting.robustness import robustness
 from landscape.plotting.slices import surface_slice
 from landscape.plotting.spectrum import density
 from landscape.plotting.style import METHODS, styles
@@ -48,6 +49,7 @@ __all__ = [
     "ratios",
     "ratios_table",
     "relation",
+    "robustness",
     "sharpness",
     "sharpness_table",
     "slider_figure",

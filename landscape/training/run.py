@@ -231,16 +231,18 @@ class Run:
             )
         warnings.warn(f"{what}; that of step {found.step} is used.", StorageWarning, stacklevel=4)
 
-    def dataset(self, split: str = "train") -> Dataset:
+    def dataset(self, split: str = "train", limit: int | None = None) -> Dataset:
         """Load the run's dataset, as it was trained on (label noise included) or tested on.
 
         Args:
             split: "train" or "test".
+            limit: Take a fixed random subset of this many examples; None takes all.
 
         Returns:
             The dataset, on the CPU.
 
         Raises:
+            ConfigError: ``limit`` is no whole number, below 1 or more than there is.
             MismatchError: The data is not the data of the run.
         """
         environment = self.environment() if (self.path / "environment.json").is_file() else {}
@@ -253,6 +255,16 @@ class Run:
                 got=dataset.checksum[:16],
                 fix="Put the files back, or train again.",
             )
+        if limit is not None and limit != len(dataset):
+            if not is_whole(limit) or not 1 <= limit <= len(dataset):
+                raise ConfigError(
+                    "limit is out of range.",
+                    expected=f"a whole number from 1 to {len(dataset)}",
+                    got=shown(limit),
+                    fix=f"Leave it out for all {len(dataset)} examples.",
+                )
+            order = torch.randperm(len(dataset), generator=generator(self.config.data_seed, "objective", split))
+            dataset = dataset.subset(order[:limit].sort().values)
         return dataset
 
     def model(self, step: int | None = None) -> nn.Module:
@@ -311,17 +323,7 @@ class Run:
         Raises:
             ConfigError: ``limit`` is no whole number, below 1 or more than there is.
         """
-        dataset = self.dataset(split)
-        if limit is not None and limit != len(dataset):
-            if not is_whole(limit) or not 1 <= limit <= len(dataset):
-                raise ConfigError(
-                    "limit is out of range.",
-                    expected=f"a whole number from 1 to {len(dataset)}",
-                    got=shown(limit),
-                    fix=f"Leave it out for all {len(dataset)} examples.",
-                )
-            order = torch.randperm(len(dataset), generator=generator(self.config.data_seed, "objective", split))
-            dataset = dataset.subset(order[:limit].sort().values)
+        dataset = self.dataset(split, limit)
         model = self.model(step).to(resolve_device(device or self.config.device))
         return Objective(model, dataset, loss_fn, batch_size=batch_size)
 

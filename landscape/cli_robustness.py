@@ -1,0 +1,144 @@
+"""The command that attacks the inputs of a run's network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from landscape.cli_analysis import described, open_run, short_hash, write_page
+from landscape.cli_options import Words
+
+if TYPE_CHECKING:
+    from landscape.robustness import RobustAccuracy
+
+_RADII = {"l2": (0.1, 0.5, 1.0, 1.5), "linf": (1 / 255, 2 / 255, 5 / 255, 8 / 255)}
+"""Bietti et al. 2019, whose code evaluates at these."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobustnessCommand:
+    """Attack a run's network through its inputs: what is left of its accuracy, with 95 % intervals, and a picture."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder, as printed by `landscape train`."""
+    attack: Words = ()
+    """fgsm, fgm, bim, pgd-linf, pgd-l2, noise-linf, noise-l2, deepfool-l2 or deepfool-linf; may be repeated. pgd-l2 by
+    default."""
+    epsilon: Words = ()
+    """A radius where pixels run from 0 to 1, as 0.5 or 8/255; may be repeated. 0.1, 0.5, 1 and 1.5 for L2 and
+    1, 2, 5 and 8/255 for L-infinity by default."""
+    steps: int | None = None
+    """Steps of an attack; the attack's own number by default."""
+    step_size: str | None = None
+    """Their length, as 0.5 or 2/255; 2.5 epsilon / steps by default."""
+    starts: int | None = None
+    """Random starts, or draws of noise."""
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    """What an attack climbs."""
+    seed: int = 0
+    """Seed of the random starts."""
+    split: Literal["train", "test"] = "test"
+    """Which data."""
+    limit: int | None = None
+    """Use so many examples; all by default."""
+    html: Path | None = None
+    """Where to write the picture; beside the arrays by default."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def run(self) -> int:
+        """Attack, print, save, draw."""
+        from landscape.errors import unknown_name
+        from landscape.plotting import robustness
+        from landscape.robustness import ATTACKS
+        from landscape.storage import require_writable
+
+        for name in self.attack:
+            if name not in ATTACKS:
+                raise unknown_name("attack", name, ATTACKS)
+        radii = tuple(_number("epsilon", text) for text in self.epsilon)
+        step_size = None if self.step_size is None else _number("step-size", self.step_size)
+        if self.html is not None:
+            require_writable(self.html)
+        run, objective = open_run(self.run_folder, self.split, self.limit)
+        found = self._attack(radii, step_size)
+        for norm in ("l2", "linf"):
+            self._print_together(norm, found)
+        title = described(run, objective, self.split, self.limit)
+        name = short_hash({"attacks": [*found], "radii": radii, **objective.provenance()})
+        page = self.html or run.path / "robustness" / f"{name}.html"
+        figure = robustness(found, title=f"Accuracy under attack: {title}")
+        print(f"picture        {write_page(f'Robustness of {title}', [figure], page)}")
+        complete = all(one.complete for one in found.values())
+        if not complete:
+            print("interrupted    these are the examples that were done")
+        return 0 if complete else 130
+
+    def _attack(self, radii: tuple[float, ...], step_size: float | None) -> dict[str, RobustAccuracy]:
+        """Run each attack; print and save what it found."""
+        from landscape.robustness import ATTACKS, robust_accuracy
+        from landscape.training.run import Run
+
+        run = Run.load(self.run_folder)
+        data, model = run.dataset(self.split, self.limit), run.model()
+        found: dict[str, RobustAccuracy] = {}
+        asked = dict.fromkeys(self.attack or ("pgd-l2",))
+        several = len(asked) > 1  # what one of several does not read is meant for the others
+        for name in asked:
+            reads = ATTACKS[name].reads
+            one = robust_accuracy(
+                model,
+                data,
+                attack=name,
+                epsilon=(0.0, *(radii or _RADII[ATTACKS[name].norm])),
+                steps=self.steps if "steps" in reads or not several else None,
+                step_size=step_size if "step_size" in reads or not several else None,
+                starts=self.starts if "starts" in reads or not several else None,
+                loss=self.loss,
+                seed=self.seed,
+                progress=not self.quiet,
+            )
+            path = run.path / "robustness" / f"{name}-{short_hash({**one.settings, **one.provenance, 'e': radii})}.npz"
+            if one.complete:
+                one.save(path)
+            found[name] = one
+            _print(name, one)
+            print(f"saved          {path}" if one.complete else "saved          nothing: it was interrupted")
+            if not one.complete:
+                break
+        return found
+
+    def _print_together(self, norm: str, found: dict[str, RobustAccuracy]) -> None:
+        """Print what several attacks of one norm leave together."""
+        from landscape.robustness import worst_case
+
+        several = [one for one in found.values() if one.norm == norm and one.complete]
+        if len(several) > 1:
+            _print(f"all {len(several)}, {norm}", worst_case(several))
+
+
+def _print(name: str, found: RobustAccuracy) -> None:
+    """Print a line for each radius."""
+    for radius, share, (low, high) in zip(found.epsilons, found.accuracy, found.interval, strict=True):
+        shown = f"{255 * radius:.3g}/255" if found.norm == "linf" else f"{radius:.4g}"
+        what = "unchanged" if radius == 0 else f"within {shown}"
+        print(f"{name:<14} {what:<16} {100 * share:6.2f} % right   95 %: {100 * low:.2f} to {100 * high:.2f}")
+
+
+def _number(flag: str, text: str) -> float:
+    """Read 0.5 or 8/255."""
+    from landscape.errors import ConfigError
+
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        expected, fix = "a number of at least 0, as 0.5 or 8/255", f"For example --{flag} 8/255."
+        raise ConfigError(f"--{flag} is not understood.", expected=expected, got=text, fix=fix)
+    return value

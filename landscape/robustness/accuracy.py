@@ -1,0 +1,192 @@
+"""How many examples a classifier still gets right when each may be changed a little."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.config import is_number, is_whole, require
+from landscape.datasets import Dataset
+from landscape.errors import ConfigError, DataError, shown, unknown_name
+from landscape.progress import progress_bar
+from landscape.robustness.attacks import ATTACKS, Attack, break_within, deepfool, effort_of
+from landscape.robustness.pixels import LOSSES, PixelModel, wrong
+from landscape.robustness.results import RobustAccuracy
+from landscape.seeding import generator
+
+_OVERSHOOT, _CANDIDATES = 0.02, 10  # Moosavi-Dezfooli et al. 2016, section 3; ten classes, as its code looks at
+_BATCH = 128
+
+
+def robust_accuracy(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    attack: str = "pgd-l2",
+    epsilon: float | Sequence[float],
+    steps: int | None = None,
+    step_size: float | None = None,
+    starts: int | None = None,
+    loss: str = "cross_entropy",
+    overshoot: float = _OVERSHOOT,
+    seed: int = 0,
+    batch_size: int = _BATCH,
+    progress: bool = True,
+) -> RobustAccuracy:
+    """Attack every example and count those that hold.
+
+    Definition: ``1/N sum_i [ no x' with ||x' - x_i|| <= epsilon and x' an image is found with argmax f(x') != y_i ]``,
+    in units of pixels from 0 to 1, whatever the normalization. What is misclassified unchanged is broken at every
+    radius. An example that is broken within one radius is broken within all larger ones, so the accuracy never rises
+    with the radius; nor does it with more steps of one size, or with more starts.
+
+    Args:
+        model: The classifier; it is not changed, and looked at in evaluation mode.
+        data: The examples, N of them; ``run.dataset("test")`` for a run's.
+        attack: One of :data:`ATTACKS`.
+        epsilon: One radius or several, at least 0, in units of pixels from 0 to 1 (of the inputs themselves, where
+            they are no uint8 images).
+        steps: Steps of each start, at least 1; by default the attack's (40 for PGD).
+        step_size: Their length in the attack's norm and units; by default 2.5 epsilon / steps for attacks of many steps
+            (Madry et al. 2018), epsilon for those of one.
+        starts: Starts, or draws of noise, at least 1; by default the attack's (1; 10 draws of noise).
+        loss: What is climbed: "cross_entropy", or "margin" (to the second class only); neither has a gradient that
+            vanishes where a network is very sure, see :func:`landscape.robustness.pixels.losses_of`.
+        overshoot: How far DeepFool goes beyond a border, as a share of the way. Default 0.02 (its paper).
+        seed: Names the random starts.
+        batch_size: Examples at a time.
+        progress: Show a progress bar.
+
+    Returns:
+        What was broken, at each radius in ascending order. After Ctrl-C, of the examples done by then.
+
+    Raises:
+        ConfigError: The attack or loss is unknown, or a setting is out of range.
+        DataError: There are no classes to confuse.
+        ModelError: The model is no classifier of these inputs, or cannot be differentiated by them.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.5], [2.0], [-1.0]]), torch.tensor([1, 1, 0])
+        >>> data = Dataset(name="line", inputs=points, targets=labels, classes=2, mean=(0.0,), std=(1.0,))
+        >>> model = nn.Linear(1, 2, bias=False)
+        >>> with torch.no_grad(): _ = model.weight.copy_(torch.tensor([[-1.0], [1.0]]))  # class 1 above 0
+        >>> found = robust_accuracy(model, data, attack="fgm", epsilon=[0.0, 0.6, 1.5], progress=False)
+        >>> found.accuracy.round(3).tolist()
+        [1.0, 0.667, 0.333]
+
+    References:
+        A. Bietti et al., A Kernel Perspective for Regularizing Deep Neural Networks, ICML 2019, section 4 (its PGD);
+        and :data:`ATTACKS` for each attack.
+    """
+    epsilons = _radii(epsilon)
+    chosen = _checked(attack, steps, step_size, starts, loss, overshoot, batch_size)
+    if not isinstance(data, Dataset):
+        raise DataError(
+            "The data is no Dataset.",
+            expected="a landscape Dataset, which knows how inputs are normalized",
+            got=type(data).__name__,
+            fix='Use run.dataset("test") or Dataset(...).',
+        )
+    pixel_model = PixelModel(model, data)
+    settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss, "seed": seed}
+    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.minimal else None}
+    found: list[Tensor] = []
+    with progress_bar(total=len(data), desc=attack, unit="example", enabled=progress) as bar:
+        try:
+            for first in range(0, len(data), batch_size):
+                part = slice(first, min(first + batch_size, len(data)))
+                found.append(_batch(pixel_model, part, chosen, epsilons, settings))
+                bar.update(part.stop - part.start)
+        except KeyboardInterrupt:
+            if not found:
+                raise
+    sizes = torch.cat(found, dim=1).double().cpu().numpy()
+    return RobustAccuracy(
+        attack=attack,
+        norm=chosen.norm,
+        epsilons=np.array(epsilons),
+        broken=~np.isnan(sizes),
+        sizes=sizes,
+        settings=settings,
+        provenance=pixel_model.objective.provenance(),
+        complete=sizes.shape[1] == len(data),
+    )
+
+
+def _batch(model: PixelModel, part: slice, attack: Attack, epsilons: list[float], settings: dict[str, Any]) -> Tensor:
+    """Attack some examples at all radii; return the sizes of the changes found, (E, B), NaN where none was."""
+    clean, labels = model.pixels(part), model.labels(part)
+    with torch.no_grad():
+        missed = wrong(model(clean), labels)
+    found = torch.full((len(epsilons), len(clean)), torch.nan, dtype=clean.dtype, device=clean.device)
+    found[:, missed] = 0.0
+    left = (~missed).nonzero().squeeze(1)
+    if attack.minimal:
+        options = {"steps": settings["steps"], "overshoot": settings["overshoot"], "candidates": _CANDIDATES}
+        sizes = deepfool(model, clean[left], labels[left], attack.norm, **options) if len(left) else left.to(clean)
+        for row, epsilon in enumerate(epsilons):
+            found[row, left] = torch.where(sizes <= epsilon, sizes, torch.nan)
+        return found
+    names = ("robustness", settings["attack"], part.start)
+    for row, epsilon in enumerate(epsilons):
+        if row:
+            found[row] = found[row - 1]
+        left = left[found[row, left].isnan()]
+        if epsilon == 0.0 or not len(left):
+            continue
+        keys = ("steps", "step_size", "starts", "loss")
+        effort = effort_of(attack, epsilon, **{key: settings[key] for key in keys})
+
+        def stream(start: int) -> torch.Generator:
+            return generator(settings["seed"], *names, start, device=clean.device)
+
+        found[row, left] = break_within(model, clean[left], labels[left], epsilon, attack, effort, stream)
+    return found
+
+
+def _radii(epsilon: float | Sequence[float]) -> list[float]:
+    """The radii in ascending order, each once."""
+    given: Any = [epsilon] if is_number(epsilon) else epsilon
+    several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and len(given) > 0
+    numbers = several and all(is_number(each) or isinstance(each, np.number) for each in given)
+    values = [float(each) for each in given] if numbers else [math.nan]
+    if not all(math.isfinite(each) and each >= 0 for each in values):
+        raise ConfigError(
+            "epsilon is out of range.",
+            expected="a radius of at least 0, or several of them",
+            got=shown(epsilon),
+            fix="Pixels run from 0 to 1: L-infinity radii are a few / 255, L2 radii about 0.1 to 2.",
+        )
+    return sorted(set(values))
+
+
+def _checked(
+    attack: str,
+    steps: int | None,
+    step_size: float | None,
+    starts: int | None,
+    loss: str,
+    overshoot: float,
+    batch_size: int,
+) -> Attack:
+    """Check the settings and return the attack."""
+    if not isinstance(attack, str) or attack not in ATTACKS:
+        raise unknown_name("attack", attack, ATTACKS)
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise unknown_name("loss", loss, LOSSES)
+    for name, count in (("steps", steps), ("starts", starts), ("batch_size", batch_size)):
+        require(count is None or (is_whole(count) and count >= 1), name, "a whole number of at least 1", count)
+    long = is_number(step_size) and math.isfinite(step_size) and step_size > 0
+    require(step_size is None or long, "step_size", "a number above 0", step_size)
+    far = is_number(overshoot) and math.isfinite(overshoot) and overshoot >= 0
+    require(far, "overshoot", "a number of at least 0", overshoot)
+    chosen = ATTACKS[attack]
+    for name, value in (("steps", steps), ("step_size", step_size), ("starts", starts)):
+        fix = "Leave it out, or use pgd-l2 or pgd-linf."
+        require(value is None or name in chosen.reads, name, f"nothing: {attack} does not read it", value, fix)
+    return chosen

@@ -1,0 +1,91 @@
+"""``landscape robustness``: what it prints is what it saves, and both are what the library computes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landscape.cli import main
+from landscape.robustness import RobustAccuracy, robust_accuracy
+from landscape.robustness import accuracy as accuracy_module
+from landscape.training import Run, RunConfig, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> str:
+    config = RunConfig(limit=200, test_limit=60, model="mlp", model_options={"hidden": [16]}, epochs=8, batch_size=50)
+    return str(train(config, root=tmp_path_factory.mktemp("runs"), progress=False).path)
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(["robustness", *words, "--quiet"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def saved(out: str) -> list[RobustAccuracy]:
+    return [RobustAccuracy.load(path) for path in re.findall(r"^saved +(\S+)$", out, flags=re.MULTILINE)]
+
+
+def test_it_prints_and_saves_what_the_library_computes(capsys, trained):
+    words = ("--attack", "pgd-l2", "--epsilon", "1.0", "--steps", "6", "--step-size", "0.5")
+    code, out, err = call(capsys, trained, *words)
+    assert code == 0, err
+    run = Run.load(trained)
+    options = {"epsilon": [0.0, 1.0], "steps": 6, "step_size": 0.5}
+    expected = robust_accuracy(run.model(), run.dataset("test"), attack="pgd-l2", progress=False, **options)
+    (found,) = saved(out)
+    assert np.array_equal(found.broken, expected.broken) and found.settings == expected.settings
+    shares = re.findall(r"^pgd-l2 +(unchanged|within 1) +([\d.]+) % right", out, flags=re.MULTILINE)
+    assert [float(share) for _, share in shares] == [round(100 * share, 2) for share in expected.accuracy]
+    page = Path(re.search(r"^picture +(\S+)$", out, flags=re.MULTILINE)[1])
+    assert page.parent == Path(trained) / "robustness" and "Accuracy under attack" in page.read_text()
+
+
+def test_several_attacks_and_what_they_leave_together(capsys, trained):
+    words = ("--attack", "fgsm", "--attack", "bim", "--attack", "fgm", "--epsilon", "16/255", "--steps", "3")
+    code, out, err = call(capsys, trained, *words, "--limit", "30")
+    assert code == 0, err
+    fgsm, bim, fgm = saved(out)
+    assert fgsm.epsilons[1] == fgm.epsilons[1] == 16 / 255 and bim.settings["steps"] == 3 and fgsm.examples == 30
+    both = 100 * (1 - (fgsm.broken | bim.broken)[1].mean())
+    (told,) = re.findall(r"^all 2, linf +within 16/255 +([\d.]+) % right", out, flags=re.MULTILINE)
+    assert float(told) == round(both, 2) and "all 2, l2" not in out
+
+
+def test_the_published_radii_are_the_default(capsys, trained):
+    code, out, _ = call(capsys, trained, "--attack", "fgm", "--attack", "noise-linf", "--limit", "10", "--starts", "2")
+    assert code == 0
+    one, other = saved(out)
+    assert one.epsilons.tolist() == [0.0, 0.1, 0.5, 1.0, 1.5]
+    assert (255 * other.epsilons).round(9).tolist() == [0, 1, 2, 5, 8] and other.settings["starts"] == 2
+
+
+def test_what_an_attack_does_not_read_is_refused_where_it_is_the_only_one(capsys, trained):
+    code, _, err = call(capsys, trained, "--attack", "fgm", "--steps", "3")
+    assert code == 2 and "fgm does not read it" in err
+
+
+@pytest.mark.parametrize("limit", ["0", "61", "-5"])
+def test_a_limit_that_cannot_be(capsys, trained, limit):
+    code, _, err = call(capsys, trained, "--limit", limit)
+    assert code == 2 and f"Expected: a whole number from 1 to 60. Got: {limit}." in err
+
+
+def test_ctrl_c_saves_nothing_and_says_so(capsys, trained, monkeypatch):
+    real, calls = accuracy_module._batch, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(accuracy_module, "_batch", interrupted)
+    before = sorted((Path(trained) / "robustness").glob("*.npz"))
+    code, out, _ = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.77", "--split", "train")
+    assert code == 130 and "nothing: it was interrupted" in out
+    assert sorted((Path(trained) / "robustness").glob("*.npz")) == before
