@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Way = Line | Curve
 
 Side = Literal["left", "right"]
+_LONGEST_NAME = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +253,12 @@ def _outwards(at: float, near: list[float]) -> Side:
 
 
 def _note(way: _Way, at: float, others: list[Note], span: float, first: Side) -> list[Note]:
-    """Write the height beside its bracket, where no other one stands; nothing where there is no room."""
-    text = f"{way.short or 'barrier'} {_height(way)}"
+    """Write the height beside its bracket, where no other one stands; nothing where there is no room.
+
+    A long name is left to the legend and the color: it would lie across the curves.
+    """
+    named = way.short if len(way.short) <= _LONGEST_NAME else ""
+    text = f"{named or 'barrier'} {_height(way)}"
     sides: tuple[Side, ...] = (first, "left" if first == "right" else "right")
     for side in sides:
         for share in (0.5, 0.62, 0.38, 0.74, 0.26):

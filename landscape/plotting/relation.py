@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def relation(
-    rows: Rows,
+    rows: Rows | Mapping[str, Sequence[Mapping[str, Any]]],
     *,
     x: str,
     y: str,
@@ -29,7 +29,8 @@ def relation(
     """Draw one number of each run against another.
 
     Args:
-        rows: As in :func:`landscape.plotting.compare`.
+        rows: As in :func:`landscape.plotting.compare`; or label -> the rows of several runs, which share a look and an
+            entry of the legend.
         x: The number along the horizontal axis, for example "top_eigenvalue".
         y: The number along the vertical axis, for example "test_error".
         backend: "plotly" or "matplotlib".
@@ -43,11 +44,15 @@ def relation(
         ConfigError: The backend or a key is unknown.
         DataError: There are no rows, or labels are missing or doubled.
     """
-    data = read_rows(rows, columns=[x, y], metrics=metrics)
+    groups = _groups(rows)
+    flat: Any = {name: row for its in groups.values() for name, row in its.items()} if groups else rows
+    data = read_rows(flat, columns=[x, y], metrics=metrics)
     across, up = data.metrics
     logs = [spans_decade(data.values[:, i]) for i in (0, 1)]
-    looks = styles(data.labels)
-    series = tuple(_point(data, row, looks[label]) for row, label in enumerate(data.labels))
+    of = {name: label for label, its in groups.items() for name in its} or {name: name for name in data.labels}
+    looks = styles(of.values())
+    places = {label: [k for k, name in enumerate(data.labels) if of[name] == label] for label in looks}
+    series = tuple(_points(data, places[label], label, looks[label]) for label in looks)
     axes = Axes(
         series=series,
         x_label=across.heading + (", log scale" if logs[0] else ""),
@@ -67,20 +72,30 @@ def relation(
     )
 
 
-def _point(data: Comparison, row: int, style: Style) -> Series:
-    texts = [
-        f"{metric.name}: {cell(value, error)} {metric.unit}".strip()
-        for metric, value, error in zip(data.metrics, data.values[row], data.errors[row], strict=True)
-    ]
-    bars = [data.errors[row, i : i + 1] if np.isfinite(data.errors[row, i]) else None for i in (0, 1)]
+def _groups(rows: Any) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return label -> name -> row where some label has the rows of several runs; nothing where none has."""
+    if not isinstance(rows, Mapping) or not any(isinstance(one, Sequence) for one in rows.values()):
+        return {}
+    groups = {str(label): list(one) if isinstance(one, Sequence) else [one] for label, one in rows.items()}
+    return {label: {f"{label}, run {k + 1}": row for k, row in enumerate(its)} for label, its in groups.items()}
+
+
+def _points(data: Comparison, places: list[int], label: str, style: Style) -> Series:
+    texts = []
+    for row in places:
+        told = zip(data.metrics, data.values[row], data.errors[row], strict=True)
+        parts = [f"{metric.name}: {cell(value, error)} {metric.unit}".strip() for metric, value, error in told]
+        texts.append("<br>".join([f"<b>{data.labels[row]}</b>", *parts]))
+    errors = data.errors[places]
+    bars = [errors[:, i] if np.isfinite(errors[:, i]).any() else None for i in (0, 1)]
     return Series(
-        name=data.labels[row],
-        x=data.values[row, :1],
-        y=data.values[row, 1:],
+        name=label,
+        x=data.values[places, 0],
+        y=data.values[places, 1],
         x_error=bars[0],
         error=bars[1],
         style=style,
         line=False,
         size=11,
-        hover=(f"<b>{data.labels[row]}</b><br>" + "<br>".join(texts),),
+        hover=tuple(texts),
     )

@@ -141,3 +141,9 @@ def test_ways_show_in_matplotlib(ways):
     for way, curve in zip(ways.values(), drawn, strict=True):
         np.testing.assert_array_equal(curve[:, 1], way.loss)
     figure.draw_without_rendering()
+
+
+def test_a_long_name_is_left_to_the_legend_and_does_not_lie_across_the_curves():
+    figure = plotting.connectivity({"straight to the other one": line(2.0), "short": line(3.0)}, accuracy=False)
+    assert {trace.text[0] for trace in figure.data if trace.mode == "text"} == {"barrier 2", "short 3"}
+    assert "straight to the other one 2 at t = 0.5" in said(figure)
