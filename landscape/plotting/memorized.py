@@ -13,7 +13,7 @@ from landscape.errors import ConfigError, DataError, MismatchError, shown
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.comparison import cell
 from landscape.plotting.field import as_mapping
-from landscape.plotting.scale import plural
+from landscape.plotting.scale import plural, spans_decade
 from landscape.plotting.style import OKABE_ITO, Style, styles
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def memorization(
     Returns:
         The figure: of the training examples with a wrong label, the share to which the network gives that label, and
         the share to which it gives the true one; and the test error, in percent against the epoch. Of several seeds the
-        mean, in a band of one standard error.
+        mean, in a band of one standard error. Errors that span more than a decade are on a log10 axis.
 
     Raises:
         ConfigError: The backend is unknown.
@@ -65,8 +65,10 @@ def memorization(
     panels = []
     for key, (name, y_label) in _PANELS.items():
         series = tuple(_curve(label, its, key, looks[label]) for label, its in named.items())
-        limits = (-2.0, 102.0) if key != "test_error" else None
-        panels.append(Axes(series=series, x_label="epoch", y_label=y_label, title=name, y_range=limits))
+        log = key == "test_error" and spans_decade(np.concatenate([one.y for one in series]))
+        limits = None if key == "test_error" else (-2.0, 102.0)
+        y_label += ", log scale" * log
+        panels.append(Axes(series=series, x_label="epoch", y_label=y_label, title=name, y_range=limits, log_y=log))
     seeds = max(map(len, named.values()))
     band = f"band: ± 1 standard error over {seeds} seeds" * (seeds > 1)
     return draw(Chart(title=title, caption=_caption(named), panels=tuple(panels), band=band), backend)

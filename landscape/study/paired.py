@@ -22,7 +22,7 @@ def pair_runs(runs: Mapping[str, Sequence[Run]]) -> Generalization:
     Definition: with ``e_k`` the error of the k-th run of a method and ``p_k`` that of the k-th run of sgd, a method's
     difference is the mean of ``p_k - e_k``, with the standard error ``s / sqrt(n)``, s the standard deviation of the n
     differences; see :meth:`Generalization.advantage`. What the runs of a pair share (data, wrong labels, initial
-    weights) drops out of it, so it is as a rule known better than the two means are.
+    weights) drops out of it, so it is as a rule known better than from runs that share nothing.
 
     Args:
         runs: Label to runs, sgd's first; the k-th run of each label has the same seeds, data and settings as the k-th

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landscape.curvature import Estimate
-from landscape.errors import ConfigError
+from landscape.errors import ConfigError, DataError
 from landscape.plotting import METHODS, relation
 
 SEVERAL = {
@@ -47,3 +47,17 @@ def test_matplotlib_draws_the_same_points() -> None:
 def test_a_number_that_no_run_has() -> None:
     with pytest.raises(ConfigError, match="column"):
         relation(SEVERAL, x="lpf", y="test_error")
+
+
+def test_several_numbers_have_a_panel_each_on_one_vertical_axis() -> None:
+    rows = {label: [{**row, "top_eigenvalue": 7.0} for row in its] for label, its in SEVERAL.items()}
+    figure: Any = relation(rows, x=["trace", "top_eigenvalue"], y="test_error")
+    assert [trace.x.tolist() for trace in figure.data] == [[4.0, 5.0], [2.0], [7.0, 7.0], [7.0]]
+    assert (
+        figure.data[2].text[1] == "<b>SGD, run 2</b><br>top Hessian eigenvalue: 7.00 loss/weight²<br>test error: 30.0 %"
+    )
+    assert figure.data[2].error_x.array is None and figure.layout.yaxis2.matches == "y"
+    assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
+    assert "Test error against Hessian trace, top Hessian eigenvalue" in figure.layout.title.text
+    with pytest.raises(DataError, match="nothing to draw"):
+        relation(rows, x=[], y="test_error")
