@@ -7,12 +7,15 @@ from landscape.plotting.comparison import METRICS, Metric, compare
 from landscape.plotting.connect import barrier, connectivity
 from landscape.plotting.correlations import correlations
 from landscape.plotting.curves import line, profile, training_curves
+from landscape.plotting.differences import differences
+from landscape.plotting.distances import distances
 from landscape.plotting.frames import slider_figure
 from landscape.plotting.history import curvature_history
 from landscape.plotting.layerwise import layers
 from landscape.plotting.line_panels import line_panels
 from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
+from landscape.plotting.memorized import answers, memorization
 from landscape.plotting.merge_tree import merge_tree
 from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.ratios import ratios, ratios_table
@@ -29,6 +32,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "PerturbationView",
+    "answers",
     "barrier",
     "compare",
     "comparison_html",
@@ -39,9 +43,12 @@ __all__ = [
     "curvature_history",
     "curvature_map",
     "density",
+    "differences",
+    "distances",
     "layers",
     "line",
     "line_panels",
+    "memorization",
     "merge_tree",
     "perturbation",
     "perturbation_frames",

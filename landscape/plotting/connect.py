@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Way = Line | Curve
 
 Side = Literal["left", "right"]
+_LONGEST_NAME, _LETTER = 12, 0.026  # letters; the width of one along t in the narrowest panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +222,9 @@ def _panel(ways: list[_Way], y_label: str, ends: tuple[str, str], *, log: bool) 
     for way, at in zip(marked, places, strict=True):
         series += _bracket(way, at)
         near = sorted(each for each in places if abs(each - at) < 0.3)
-        notes += _note(way, at, notes, span, _outwards(at, near))
+        first = _outwards(at, near)
+        sides = (first, "left" if first == "right" else "right")
+        notes += _note(way, at, notes, span, (sides,) if len(near) == 1 else tuple((side,) for side in sides), ways)
     return Axes(
         series=tuple(series),
         x_label=f"t (0 = {ends[0]}, 1 = {ends[1]})",
@@ -251,17 +254,35 @@ def _outwards(at: float, near: list[float]) -> Side:
     return "left" if near.index(at) < len(near) / 2 else "right"
 
 
-def _note(way: _Way, at: float, others: list[Note], span: float, first: Side) -> list[Note]:
-    """Write the height beside its bracket, where no other one stands; nothing where there is no room."""
-    text = f"{way.short or 'barrier'} {_height(way)}"
-    sides: tuple[Side, ...] = (first, "left" if first == "right" else "right")
-    for side in sides:
-        for share in (0.5, 0.62, 0.38, 0.74, 0.26):
-            y = way.foot + share * (way.top - way.foot)
-            near = (each for each in others if each.side == side and abs(each.x - at) < 0.3)
-            if all(abs(each.y - y) > 0.07 * span for each in near):
-                return [Note(x=at, y=y, text=text, color=way.style.color, side=side)]
+def _note(
+    way: _Way, at: float, others: list[Note], span: float, choices: tuple[tuple[Side, ...], ...], ways: list[_Way]
+) -> list[Note]:
+    """Write the height beside its bracket: where no other one stands, and off the curves if there is such a place.
+
+    A long name is left to the legend and the color. ``choices`` are sides, those before others that are preferred.
+    """
+    alone = "barrier" if len(ways) == 1 else ""
+    named = way.short if len(way.short) <= _LONGEST_NAME else ""
+    text = f"{named or alone} {_height(way)}".strip()
+    for sides in choices:
+        free = []
+        for side in sides:
+            for share in (0.5, 0.62, 0.38, 0.74, 0.26, 0.86, 0.14):
+                y = way.foot + share * (way.top - way.foot)
+                near = (each for each in others if each.side == side and abs(each.x - at) < 0.3)
+                if all(abs(each.y - y) > 0.07 * span for each in near):
+                    free.append(Note(x=at, y=y, text=text, color=way.style.color, side=side))
+        if free:
+            return [note for note in free if not _crossed(note, ways, span)][:1] or free[:1]
     return []
+
+
+def _crossed(note: Note, ways: list[_Way], span: float) -> bool:
+    """Tell whether a curve runs through a note's text."""
+    width = _LETTER * len(note.text)
+    reach = np.linspace(note.x, note.x + (width if note.side == "right" else -width), 25)[2:]
+    curves = (np.interp(reach, way.t[np.argsort(way.t)], way.y[np.argsort(way.t)]) for way in ways)
+    return any(bool((np.abs(curve - note.y) < 0.045 * span).any()) for curve in curves)
 
 
 def _height(way: _Way) -> str:

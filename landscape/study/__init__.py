@@ -6,16 +6,20 @@ from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
 from landscape.study.flatness import Flatness, compare_flatness
 from landscape.study.generalization import Generalization, Score, compare_generalization
+from landscape.study.memorization import memorization
 from landscape.study.minima import Minimum, measure_minima, measure_minimum, minima_configs
-from landscape.study.results import CurvatureHistory, RankCorrelation
+from landscape.study.paired import pair_runs
+from landscape.study.results import CurvatureHistory, Memorization, RankCorrelation
+from landscape.study.statistics import paired_difference
 from landscape.study.trajectory import trajectory_plane
-from landscape.study.verdict import flattest
+from landscape.study.verdict import flattest, paired_verdict
 
 __all__ = [
     "CurvatureHistory",
     "Effort",
     "Flatness",
     "Generalization",
+    "Memorization",
     "Minimum",
     "RankCorrelation",
     "Score",
@@ -26,7 +30,11 @@ __all__ = [
     "flattest",
     "measure_minima",
     "measure_minimum",
+    "memorization",
     "minima_configs",
+    "pair_runs",
+    "paired_difference",
+    "paired_verdict",
     "rank_correlation",
     "train_all",
     "trajectory_plane",

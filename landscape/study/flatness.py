@@ -17,7 +17,7 @@ from landscape.progress import progress_bar
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
 from landscape.study.minima import LABELS
-from landscape.study.statistics import mean, standard_error
+from landscape.study.statistics import mean, paired_difference, standard_error
 from landscape.training import Run, RunConfig
 
 RADIUS_OF = {"sam": "rho", "asam": "rho", "amp": "epsilon", "lpfsgd": "std"}
@@ -84,8 +84,7 @@ class Flatness:
 
     def advantage(self, method: Method) -> tuple[float, float]:
         """Return sgd's top eigenvalue less a method's, the mean over seeds, and its standard error."""
-        less = [plain.top - its.top for plain, its in zip(self.methods[0].ends, method.ends, strict=True)]
-        return mean(less), standard_error(less)
+        return paired_difference([end.top for end in method.ends], [end.top for end in self.methods[0].ends])
 
     def table(self) -> str:
         """Return a Markdown table with means and standard errors over seeds."""

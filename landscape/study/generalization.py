@@ -15,7 +15,7 @@ from landscape.errors import ConfigError, CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
 from landscape.study.minima import LABELS
-from landscape.study.statistics import standard_error
+from landscape.study.statistics import paired_difference, standard_error
 from landscape.training import Run, RunConfig
 
 # What is searched for each method; about a factor of two apart, around the published radii and up to those that help
@@ -61,8 +61,12 @@ class Score:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the chosen radius is the smallest or largest that was tried, so that a wider search might do more."""
-        return self.radius is not None and self.radius in (self.validation[0][0], self.validation[-1][0])
+        """Whether the chosen radius is the smallest or largest that was tried, so that a wider search might do more.
+
+        False where none was tried, as for runs that :func:`pair_runs` compares.
+        """
+        tried = [radius for radius, _ in self.validation]
+        return self.radius is not None and self.radius in (*tried[:1], *tried[-1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +87,7 @@ class Generalization:
 
     def advantage(self, score: Score) -> tuple[float, float]:
         """Return by how much a method's mean error is below sgd's, and the standard error of that, paired by seed."""
-        gains = [plain - its for plain, its in zip(self.scores[0].errors, score.errors, strict=True)]
-        return sum(gains) / len(gains), standard_error(gains)
+        return paired_difference(score.errors, self.scores[0].errors)
 
     def table(self) -> str:
         """Return a Markdown table, in percent."""
@@ -93,7 +96,8 @@ class Generalization:
             "|---|---|---|---|---|",
         ]
         for score in self.scores:
-            cells = [LABELS[score.optimizer], _radius_text(score), _error_text(score), *self._advantage_texts(score)]
+            name = LABELS.get(score.optimizer, score.optimizer)
+            cells = [name, _radius_text(score), _error_text(score), *self._advantage_texts(score)]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 

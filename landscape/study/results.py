@@ -1,4 +1,4 @@
-"""What studies of runs find: eigenvalues along a training, and whether numbers go together."""
+"""What studies of runs find: eigenvalues and wrong labels along a training, and whether numbers go together."""
 
 from __future__ import annotations
 
@@ -72,6 +72,61 @@ class CurvatureHistory(StoredResult):
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
         return {**arrays, **text, "complete": bool(arrays.get("complete", True))}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Memorization(StoredResult):
+    """What a network makes of its training labels, right and wrong, at the checkpoints of a training.
+
+    All arrays are read-only; shares are of all training examples of their kind, so no estimates, and fractions.
+
+    Attributes:
+        steps: (T,) int64, the checkpoints' steps; 0 holds the initial weights.
+        epochs: (T,) float64, the passes over the data behind each.
+        learned: (T,) of the examples with a wrong label, the share to which the network gives that wrong label: what it
+            knows by heart. NaN where no label is wrong.
+        seen_through: (T,) of the same examples, the share to which it gives the true label all the same.
+        right: (T,) of the other examples, the share to which it gives their label; NaN where every label is wrong.
+        test_error: (T,) on the test split, NaN where it was not tested at that step.
+        wrong: How many training examples have a wrong label.
+        examples: How many there are in all.
+        provenance: What was evaluated (plain JSON values).
+
+    References:
+        D. Arpit et al., A Closer Look at Memorization in Deep Networks, ICML 2017.
+    """
+
+    steps: np.ndarray
+    epochs: np.ndarray
+    learned: np.ndarray
+    seen_through: np.ndarray
+    right: np.ndarray
+    test_error: np.ndarray
+    wrong: int
+    examples: int
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        steps = frozen_array("steps", self.steps, (-1,), np.int64)
+        object.__setattr__(self, "steps", steps)
+        for name in self._names[1:]:
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), steps.shape))
+
+    def __repr__(self) -> str:
+        """One line: how many wrong labels, and how many of them are known by heart at the end."""
+        last = f"{self.learned[-1]:.1%}" if len(self.steps) else "none"
+        labels = f"{self.wrong} of {self.examples} labels wrong"
+        return f"Memorization({len(self.steps)} checkpoints, {labels}, {last} of them learned)"
+
+    _names = ("steps", "epochs", "learned", "seen_through", "right", "test_error")
+
+    def _packed(self) -> tuple[dict[str, np.ndarray], Any]:
+        text = {"wrong": self.wrong, "examples": self.examples, "provenance": self.provenance}
+        return {name: np.asarray(getattr(self, name)) for name in self._names}, text
+
+    @classmethod
+    def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
+        return {**arrays, **text}
 
 
 @dataclass(frozen=True, kw_only=True)

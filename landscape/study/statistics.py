@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from landscape.errors import MismatchError
+
 
 def mean(values: Sequence[float]) -> float:
     """Return the mean.
@@ -33,3 +35,34 @@ def standard_error(values: Sequence[float]) -> float:
         return math.nan
     center = mean(values)
     return math.sqrt(sum((value - center) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+def paired_difference(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float]:
+    """Return by how much numbers are below others, on average over pairs, and the standard error of that.
+
+    Definition: with the differences ``d_k = reference[k] - values[k]``, their mean, and ``s / sqrt(n)`` with s their
+    standard deviation (n - 1 degrees of freedom). What both numbers of a pair share drops out of it.
+
+    Args:
+        values: (n,) a number for each seed, of one method.
+        reference: (n,) the numbers of the method that it is compared with, in the same order of seeds.
+
+    Returns:
+        The mean difference, above 0 where ``values`` are lower, and its standard error: NaN for one pair.
+
+    Raises:
+        MismatchError: There are more of one than of the other, or none.
+
+    Example:
+        >>> paired_difference([0.0, 1.0], [1.0, 4.0])
+        (2.0, 1.0)
+    """
+    if len(values) != len(reference) or not len(values):
+        raise MismatchError(
+            "These numbers are no pairs.",
+            expected="as many of one as of the other, at least one",
+            got=f"{len(values)} and {len(reference)}",
+            fix="Pass one number for each seed, in the same order.",
+        )
+    gains = [float(plain) - float(its) for plain, its in zip(reference, values, strict=True)]
+    return mean(gains), standard_error(gains)

@@ -141,3 +141,22 @@ def test_ways_show_in_matplotlib(ways):
     for way, curve in zip(ways.values(), drawn, strict=True):
         np.testing.assert_array_equal(curve[:, 1], way.loss)
     figure.draw_without_rendering()
+
+
+def test_a_long_name_is_left_to_the_legend_and_does_not_lie_across_the_curves():
+    figure = plotting.connectivity({"straight to the other one": line(2.0), "short": line(3.0)}, accuracy=False)
+    assert {trace.text[0] for trace in figure.data if trace.mode == "text"} == {"2", "short 3"}
+    assert "straight to the other one 2 at t = 0.5" in said(figure)
+
+
+def test_a_height_is_written_off_the_curves_where_there_is_room():
+    """On the steep side of a lopsided ridge there is none; at the very peak there is none at all."""
+    for width in (0.35, 0.06):
+        rise = 2.0 * np.exp(-(((T - 0.5) / np.where(T > 0.5, width, 0.06)) ** 2))
+        one = replace(line(2.0), loss=0.1 + rise)
+        figure = plotting.connectivity({"way": one, "flat": line(0.0)}, accuracy=False)
+        (note,) = [trace for trace in figure.data if trace.mode == "text"]
+        sign = 1 if "right" in note.textposition else -1
+        across = np.interp(note.x[0] + sign * np.linspace(0.02, 0.026 * len(note.text[0]), 20), T, one.loss)
+        free = np.abs(across - note.y[0]).min() > 0.04 * np.ptp(one.loss)
+        assert free == (width == 0.35) and (sign == 1 or not free)
