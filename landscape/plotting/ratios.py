@@ -34,6 +34,7 @@ def ratios(
     each: str = "value",
     title: str = "How do the two compare?",
     columns: int = 3,
+    x_range: tuple[float, float] | None = None,
 ) -> go.Figure | matplotlib.figure.Figure:
     """Draw ratios as rows of dots around 1, on a logarithmic axis.
 
@@ -46,6 +47,7 @@ def ratios(
         each: What one dot is, for the caption.
         title: What is seen.
         columns: Panels in a row.
+        x_range: Where the axis begins and ends, for figures that are held against each other; all ratios by default.
 
     Returns:
         The figure: a pale dot for each ratio, a diamond for the median of a row. What a logarithmic axis cannot show
@@ -65,7 +67,7 @@ def ratios(
     every = np.concatenate([found for rows in panels.values() for found in rows.values()])
     shown = every[(every > 0) & np.isfinite(every)]
     low, high = (float(shown.min()), float(shown.max())) if shown.size else (1.0, 1.0)
-    low, high = min(low, 0.75) / 1.15, max(high, 1 / 0.75) * 1.15
+    low, high = x_range or (min(low, 0.75) / 1.15, max(high, 1 / 0.75) * 1.15)
     drawn = tuple(
         Axes(
             series=tuple(part for row, found in rows.items() for part in _row(row, names.index(row), found)),

@@ -63,18 +63,13 @@ def rescale(model: nn.Module, factor: float, *, layer: str | None = None, seed: 
     model = unwrapped(model)
     Layout.of(model)
     found = copied(model)
-    with preserved_rng():
-        graph = traced(copied(model).eval())
-    layers = _single(found)
-    called = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
-    once = [name for name, count in Counter(called).items() if count == 1 and name in layers]
-    if layer is not None and layer not in once:
-        raise unknown_name("layer", layer, once, ModelError)
-    for name in once if layer is None else [layer]:
+    graph, layers = _called_once(model, found)
+    if layer is not None and layer not in layers:
+        raise unknown_name("layer", layer, layers, ModelError)
+    for name in layers if layer is None else [layer]:
         factors = _drawn(layers[name], float(factor), seed)
-        try:
-            readers = _Readers(graph, name, factors, {one: layers[one] for one in once}).follow()
-        except _MixedError:
+        readers = _readers(graph, name, factors, layers)
+        if not readers:
             continue
         _multiply(layers[name], factors)
         for reader, columns in readers.items():
@@ -87,6 +82,45 @@ def rescale(model: nn.Module, factor: float, *, layer: str | None = None, seed: 
         expected="a layer, ReLU (or pooling, flattening), and then layers only",
         got=type(model).__name__,
     )
+
+
+def rescalable_layers(model: nn.Module) -> tuple[str, ...]:
+    """Name the layers that :func:`rescale` can multiply.
+
+    Args:
+        model: Any module; it is not changed.
+
+    Returns:
+        Their names, in the order in which the model calls them; none where there is no such layer.
+
+    Raises:
+        ModelError: The model cannot be copied, or its forward cannot be written down as a graph.
+
+    Example:
+        >>> rescalable_layers(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)))
+        ('0', '2')
+    """
+    model = unwrapped(model)
+    Layout.of(model)
+    graph, layers = _called_once(model, copied(model))
+    return tuple(name for name in layers if _readers(graph, name, _drawn(layers[name], 1.0, None), layers))
+
+
+def _called_once(model: nn.Module, twin: nn.Module) -> tuple[fx.GraphModule, dict[str, Layer]]:
+    """Return a model's graph, and the layers of its twin that it calls once, in that order."""
+    with preserved_rng():
+        graph = traced(copied(model).eval())
+    layers = _single(twin)
+    called = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    return graph, {name: layers[name] for name, count in called.items() if count == 1 and name in layers}
+
+
+def _readers(graph: fx.GraphModule, name: str, factors: Tensor, layers: dict[str, Layer]) -> dict[str, Tensor]:
+    """Return layer -> what each of its inputs is multiplied by; none where something else would be, too."""
+    try:
+        return _Readers(graph, name, factors, layers).follow()
+    except _MixedError:
+        return {}
 
 
 class _MixedError(Exception):

@@ -10,7 +10,7 @@ from landscape.widgets.monitor import TrainingMonitor
 from landscape.widgets.panel import Panel
 from landscape.widgets.perturbation import PerturbationExplorer
 from landscape.widgets.runs import RunComparison
-from landscape.widgets.show import show, show_comparison
+from landscape.widgets.show import show, show_comparison, show_markdown
 from landscape.widgets.spectra import SpectrumExplorer
 from landscape.widgets.surfaces import SurfaceExplorer
 
@@ -28,5 +28,6 @@ __all__ = [
     "menu",
     "show",
     "show_comparison",
+    "show_markdown",
     "slider",
 ]

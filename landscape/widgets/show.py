@@ -58,6 +58,15 @@ def show_words(words: str) -> None:
         display_bundle({"text/html": f"<div style='line-height:1.45'>{as_lines(words)}</div>", "text/plain": words})
 
 
+def show_markdown(text: str) -> None:
+    """Show Markdown, formulas included, as a cell's output.
+
+    Args:
+        text: Markdown, with formulas in TeX between dollar signs.
+    """
+    display_bundle({"text/markdown": text, "text/plain": text})
+
+
 def as_lines(words: str) -> str:
     """Return lines of text as HTML."""
     return "<br>".join(escape(line) for line in words.splitlines())

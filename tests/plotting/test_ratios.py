@@ -40,6 +40,13 @@ def test_every_dot_and_the_line_of_equality_are_on_the_axis() -> None:
     assert ratios({"a": [np.nan]}).data is not None
 
 
+def test_the_axis_may_be_given() -> None:
+    for values in ([3.0], [0.1]):
+        assert [10**end for end in ratios({"a": values}, x_range=(0.01, 50.0)).layout.xaxis.range] == pytest.approx(
+            [0.01, 50.0]
+        )
+
+
 def test_panels_share_rows_and_axis() -> None:
     figure: Any = ratios(PANELS)
     assert figure.layout.xaxis.range == figure.layout.xaxis2.range

@@ -13,7 +13,7 @@ from landscape.errors import ConfigError, ModelError
 from landscape.objective import Objective
 from landscape.parameters import Layout
 from landscape.seeding import generator, seeded
-from landscape.sharpness import balance, rescale
+from landscape.sharpness import balance, rescalable_layers, rescale
 from landscape.surface import evaluate_line, random_direction
 from tests.sharpness.nets import build
 from tests.sharpness.problems import relu_net
@@ -63,6 +63,27 @@ def test_with_a_seed_each_unit_has_a_factor_of_its_own_in_the_range() -> None:
     assert abs(logarithms.mean()) < 0.1  # uniform on -1..1: standard error 0.029
     assert torch.equal(factors, (rescale(net, 10.0, seed=1)[0].weight / net[0].weight)[:, 0])
     assert not torch.allclose(factors, (rescale(net, 10.0, seed=2)[0].weight / net[0].weight)[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("mlp", ("0", "2")), ("residual", ("one",)), ("resnet20", None), ("transposed", ("0",))]
+)
+def test_the_layers_that_can_be_rescaled_are_named_in_their_order(name: str, layers: tuple[str, ...] | None) -> None:
+    net, inputs = build(name)
+    found = rescalable_layers(net)
+    assert found == (layers or tuple(f"blocks.{k}.branch.1" for k in range(9)))
+    for layer in found:
+        other = rescale(net, 3.0, layer=layer)
+        with torch.no_grad():
+            torch.testing.assert_close(other(inputs), net(inputs), rtol=1e-12, atol=1e-12)
+    for layer in {label for label, module in net.named_modules() if isinstance(module, nn.Linear)} - set(found):
+        with pytest.raises(ModelError):
+            rescale(net, 3.0, layer=layer)
+
+
+def test_where_nothing_can_be_rescaled_no_layer_is_named() -> None:
+    assert rescalable_layers(nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 2))) == ()
+    assert rescalable_layers(Watched()) == ()
 
 
 class Branches(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 
 from landscape.errors import ConfigError
 from landscape.plotting.picture import Picture
-from landscape.widgets import Control, Panel, display_mode, menu, show, slider
+from landscape.widgets import Control, Panel, display_mode, menu, show, show_markdown, slider
 from landscape.widgets.live import figure_widget, redraw, repaint
 from landscape.widgets.show import PLOTLY, bundle
 
@@ -119,6 +119,16 @@ def test_wrong_names_and_values_are_refused():
         slider("k", "k", [])
     with pytest.raises(ConfigError, match="has no value"):
         Control(name="k", label="k", options=(("a", 1),), value=2)
+
+
+def test_markdown_is_shown_as_markdown_and_printed_in_a_script(monkeypatch, capsys):
+    show_markdown("**a** $b$")
+    assert capsys.readouterr().out == "**a** $b$\n"
+    shown = []
+    monkeypatch.setattr("IPython.core.interactiveshell.InteractiveShell.initialized", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    show_markdown("**a** $b$")
+    assert shown == [{"text/markdown": "**a** $b$", "text/plain": "**a** $b$"}]
 
 
 class Slow(Panel):

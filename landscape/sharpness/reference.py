@@ -1,0 +1,51 @@
+"""The measures as a table to read: name, formula, unit, cost, and what each one does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from landscape.errors import ConfigError, unknown_name
+from landscape.sharpness.measures import MEASURES
+
+_SHORT = {"relu_rescaling": "rescaled units", "loss_shift": "shifted loss", "logit_scale": "scaled logits"}
+
+
+def measures_table(names: Iterable[str] | None = None) -> str:
+    r"""Write what measures are as a table in Markdown, with formulas in TeX.
+
+    ``print(MEASURES["lpf"])`` shows all that there is to know about one of them.
+
+    Args:
+        names: Names of :data:`MEASURES`; all by default.
+
+    Returns:
+        A row for each: its name (with a star where a larger value means flatter), its formula, its unit, what it
+        takes, and by which changes it is not moved, of :data:`landscape.sharpness.INVARIANCES`.
+
+    Raises:
+        ConfigError: A name is unknown, or none is given.
+
+    Example:
+        >>> print(measures_table(["fisher_rao", "trace"]).splitlines()[-1].partition(" | loss")[0])
+        | `trace` | $\operatorname{tr} \nabla^2 L(\theta)$
+    """
+    chosen = list(MEASURES if names is None else names)
+    if not chosen:
+        raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
+    for name in chosen:
+        if name not in MEASURES:
+            raise unknown_name("measure", name, MEASURES)
+    head = ["measure", "formula", "unit", "takes", "not moved by"]
+    return "\n".join([_line(head), _line(["---"] * len(head)), *map(_row, chosen)])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(name: str) -> str:
+    entry = MEASURES[name]
+    bars = entry.formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the cell
+    kept = ", ".join(words for change, words in _SHORT.items() if change in entry.invariances)
+    cells = [f"`{name}`" + "*" * (entry.larger == "flatter"), f"${bars}$", entry.unit, entry.cost, kept]
+    return _line(cells)
