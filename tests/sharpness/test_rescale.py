@@ -66,12 +66,19 @@ def test_with_a_seed_each_unit_has_a_factor_of_its_own_in_the_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [("mlp", ("0", "2")), ("residual", ("one",)), ("resnet20", None), ("transposed", ("0",))]
+    ("name", "layers"),
+    [
+        ("mlp", ["0", "2"]),
+        ("cnn", ["1", "4"]),  # the normalizations; no factor passes them
+        ("transposed", ["0", "3", "5"]),
+        ("residual", ["one", "three"]),
+        ("resnet20", [f"blocks.{number}.branch.1" for number in range(9)]),
+    ],
 )
-def test_the_layers_that_can_be_rescaled_are_named_in_their_order(name: str, layers: tuple[str, ...] | None) -> None:
+def test_the_layers_that_can_be_rescaled_are_named_in_their_order(name: str, layers: list[str]) -> None:
     net, inputs = build(name)
     found = rescalable_layers(net)
-    assert found == (layers or tuple(f"blocks.{k}.branch.1" for k in range(9)))
+    assert list(found) == layers
     for layer in found:
         other = rescale(net, 3.0, layer=layer)
         with torch.no_grad():
