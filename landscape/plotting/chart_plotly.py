@@ -156,10 +156,12 @@ def _band_key(text: str) -> go.Scatter:
 def _add_marks(figure: Any, panel: Axes, where: dict[str, Any]) -> None:
     import plotly.graph_objects as go
 
-    for row in range(0, len(panel.y_names or ()) * panel.stripes, 2):
-        figure.add_hrect(y0=row - 0.5, y1=row + 0.5, fillcolor=INK, opacity=0.09, line_width=0, layer="below", **where)
     place = figure.get_subplot(where["row"], where["col"])
     xref, yref = (axis.plotly_name.replace("axis", "") for axis in (place.xaxis, place.yaxis))
+    wide = {"type": "rect", "xref": f"{xref} domain", "x0": 0, "x1": 1, "yref": yref, "layer": "below"}
+    look = {"fillcolor": INK, "opacity": 0.09, "line": {"width": 0}}
+    rows = range(0, len(panel.y_names or ()) * panel.stripes, 2)
+    figure.layout.shapes += tuple({**wide, **look, "y0": row - 0.5, "y1": row + 0.5} for row in rows)
     above = {"xref": xref, "yref": f"{yref} domain", "showarrow": False}
     for position, text in panel.vertical:
         figure.add_vline(x=position, line={"color": INK, "width": 1, "dash": "dot"}, **where)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from landscape.study.results import RankCorrelation
 
+    Rows = Mapping[str, RankCorrelation]
+
 
 def correlations(
-    found: Mapping[str, RankCorrelation],
+    found: Rows | Mapping[str, Rows],
     *,
     backend: Backend = "plotly",
     x_label: str = "Kendall's tau",
@@ -29,7 +32,8 @@ def correlations(
     """Draw rank correlations: a row for each, from -1 to 1.
 
     Args:
-        found: Row -> correlation, as :func:`landscape.study.rank_correlation` returns it.
+        found: Row -> correlation, as :func:`landscape.study.rank_correlation` returns it; or panel -> that. Panels
+            share their rows; a row that a panel does not have stays empty.
         backend: "plotly" or "matplotlib".
         x_label: What is correlated with what.
         title: What is seen.
@@ -47,39 +51,69 @@ def correlations(
         >>> correlations({"trace": rank_correlation([1, 2], [3, 5])}).data[0].x.tolist()
         [1.0]
     """
-    if not isinstance(found, Mapping) or not found:
-        raise DataError(
-            "There are no correlations to draw.",
-            expected="row -> rank correlation",
-            got=type(found).__name__ if not isinstance(found, Mapping) else "an empty mapping",
-            fix='Use {"trace": rank_correlation(traces, errors)}.',
-        )
-    tau, error = (np.array([getattr(one, name) for one in found.values()], float) for name in ("tau", "stderr"))
-    chance = 1.96 * max(one.by_chance for one in found.values())
-    counts = sorted({one.count for one in found.values()})
+    panels = _panels(found)
+    names = tuple(dict.fromkeys(name for rows in panels.values() for name in rows))
+    every = [one for rows in panels.values() for one in rows.values()]
+    counts = [sorted({one.count for one in rows.values()}) for rows in panels.values()]
+    over = [" to ".join(map(str, found)) for found in counts]
+    said = [f"Over {' and '.join(dict.fromkeys(over))} networks."]
+    said += ["Bars: ± 1 standard error, by leaving out one network in turn."] * any(
+        np.isfinite(one.stderr) for one in every
+    )
+    said += ["Outer dotted lines: 19 of 20 correlations by pure chance lie between them."] * any(
+        _chance(rows) < 1 for rows in panels.values()
+    )
+    if missing := sum(math.isnan(one.tau) for one in every):
+        said.append(f"{plural(missing, 'row')} without a correlation.")
+    chart = Chart(
+        title=title,
+        caption=" ".join(said),
+        panels=tuple(_axes(rows, names, label, x_label) for label, rows in panels.items()),
+        share_y=True,
+        legend=False,
+        row_height=130 + 26 * len(names),
+    )
+    return draw(chart, backend)
+
+
+def _panels(found: Any) -> dict[str, Rows]:
+    nested = isinstance(found, Mapping) and bool(found) and all(isinstance(rows, Mapping) for rows in found.values())
+    panels = {str(label): rows for label, rows in found.items()} if nested else {"": found}
+    for rows in panels.values():
+        if not isinstance(rows, Mapping) or not rows:
+            raise DataError(
+                "There are no correlations to draw.",
+                expected="row -> rank correlation, or panel -> row -> rank correlation",
+                got=type(rows).__name__ if not isinstance(rows, Mapping) else "an empty mapping",
+                fix='Use {"trace": rank_correlation(traces, errors)}.',
+            )
+    return panels
+
+
+def _chance(rows: Rows) -> float:
+    return 1.96 * max(one.by_chance for one in rows.values())
+
+
+def _axes(rows: Rows, names: tuple[str, ...], label: str, x_label: str) -> Axes:
+    error = np.array([one.stderr for one in rows.values()], float)
+    chance = _chance(rows)
     series = Series(
         name="",
-        x=tau,
-        y=np.arange(len(found), dtype=float),
+        x=np.array([one.tau for one in rows.values()], float),
+        y=np.array([names.index(name) for name in rows], float),
         x_error=error if np.isfinite(error).any() else None,
         style=Style(color=OKABE_ITO[0], marker="diamond"),
         line=False,
         size=9,
-        hover=tuple(f"<b>{name}</b><br>{one}" for name, one in found.items()),
+        hover=tuple(f"<b>{name}</b><br>{one}" for name, one in rows.items()),
     )
-    axes = Axes(
+    return Axes(
         series=(series,),
         x_label=x_label,
         y_label="",
+        title=label,
         x_range=(-1.08, 1.08),
         vertical=tuple((place, "") for place in (-chance, 0.0, chance) if abs(place) < 1),
-        y_names=tuple(found),
+        y_names=names,
         stripes=True,
     )
-    said = [f"Over {' to '.join(map(str, counts))} networks."]
-    said += ["Bars: ± 1 standard error, by leaving out one network in turn."] * bool(np.isfinite(error).any())
-    said += ["Outer dotted lines: 19 of 20 correlations by pure chance lie between them."] * (chance < 1)
-    if missing := int(np.isnan(tau).sum()):
-        said.append(f"{plural(missing, 'row')} without a correlation.")
-    chart = Chart(title=title, caption=" ".join(said), panels=(axes,), legend=False, row_height=130 + 26 * len(found))
-    return draw(chart, backend)

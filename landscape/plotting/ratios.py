@@ -59,18 +59,18 @@ def ratios(
 
     Example:
         >>> figure = ratios({"trace": [0.5], "planes": [0.4, 0.5, 0.7]})
-        >>> [trace.x.tolist() for trace in figure.data if trace.marker.symbol == "diamond"]
-        [[0.5], [0.5]]
+        >>> [trace.x.tolist() for trace in figure.data]  # dots, and diamonds
+        [[0.4, 0.5, 0.7], [0.5, 0.5]]
     """
     panels = _panels(values)
     names = tuple(dict.fromkeys(row for rows in panels.values() for row in rows))
     every = np.concatenate([found for rows in panels.values() for found in rows.values()])
     shown = every[(every > 0) & np.isfinite(every)]
     low, high = (float(shown.min()), float(shown.max())) if shown.size else (1.0, 1.0)
-    low, high = x_range or (min(low, 0.75) / 1.15, max(high, 1 / 0.75) * 1.15)
+    low, high = x_range or _with_margin(min(low, 0.75), max(high, 1 / 0.75))
     drawn = tuple(
         Axes(
-            series=tuple(part for row, found in rows.items() for part in _row(row, names.index(row), found)),
+            series=_rows({names.index(row): (row, found) for row, found in rows.items()}),
             x_label=f"{x_label}, log scale",
             y_label="",
             title=name,
@@ -114,26 +114,32 @@ def _panels(values: Any) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def _row(name: str, place: int, found: np.ndarray) -> list[Series]:
-    kept = found[(found > 0) & np.isfinite(found)]
-    middle = float(np.median(kept)) if kept.size else math.nan
-    below = f"<br>below 1: {int((found < 1).sum())} of {len(found)}" if len(found) > 1 else ""
-    told = f"<b>{name}</b><br>{'median ' if len(found) > 1 else ''}{plain(middle, 3)}{below}"
-    parts = [
-        Series(
-            name="",
-            x=kept,
-            y=np.full(len(kept), float(place)),
-            style=_DOT,
-            line=False,
-            size=9,
-            hover=tuple(f"<b>{name}</b><br>{plain(float(value), 3)}" for value in kept),
-        )
-    ]
-    middle_mark = Series(
-        name="", x=np.array([middle]), y=np.array([float(place)]), style=_MIDDLE, line=False, size=9, hover=(told,)
-    )
-    return [*(parts if len(found) > 1 else []), middle_mark]
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    """Leave room at both ends of a logarithmic axis, so that no mark is cut."""
+    room = max(1.15, (high / low) ** 0.05)
+    return low / room, high * room
+
+
+def _rows(rows: Mapping[int, tuple[str, np.ndarray]]) -> tuple[Series, ...]:
+    """Make the marks of a panel from its rows: place -> name, ratios."""
+    dots: list[tuple[float, int, str]] = []
+    middles: list[tuple[float, int, str]] = []
+    for place, (name, found) in rows.items():
+        kept = found[(found > 0) & np.isfinite(found)]
+        middle = float(np.median(kept)) if kept.size else math.nan
+        several = len(found) > 1
+        below = f"<br>below 1: {int((found < 1).sum())} of {len(found)}" if several else ""
+        middles.append((middle, place, f"<b>{name}</b><br>{'median ' * several}{plain(middle, 3)}{below}"))
+        dots += [
+            (float(value), place, f"<b>{name}</b><br>{plain(float(value), 3)}") for value in kept[: several * len(kept)]
+        ]
+    return tuple(_marks(marks, style) for marks, style in ((dots, _DOT), (middles, _MIDDLE)) if marks)
+
+
+def _marks(marks: list[tuple[float, int, str]], style: Style) -> Series:
+    across, up, told = zip(*marks, strict=True)
+    places = np.array(up, dtype=float)
+    return Series(name="", x=np.array(across), y=places, style=style, line=False, size=9, hover=told)
 
 
 def ratios_table(values: Rows | Mapping[str, Rows]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
+
 from landscape.plotting.comparison import Comparison, Metric, Rows, cell, read_rows
 
 
@@ -86,7 +88,7 @@ def comparison_html(
         columns: Which numbers, in order; all by default.
         metrics: Meanings of further keys.
         first: Heading of the labels.
-        caption: Below the table.
+        caption: Below the table; where no number has a better end, what ± means stands there instead.
 
     Returns:
         One ``<table>`` element; every text is escaped.
@@ -109,7 +111,9 @@ def comparison_html(
         tds = "".join(f'<td style="text-align:right;white-space:nowrap">{text}</td>' for text in texts)
         body.append(f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>{tds}</tr>')
     note = f"{escape(caption)} ↓ lower is better, ↑ higher is better."
-    note = f"<caption style='caption-side:bottom;text-align:left'>{note}</caption>"
+    if all(metric.better is None for metric in data.metrics):
+        note = "± 1 standard error." if np.isfinite(data.errors).any() else ""
+    note = f"<caption style='caption-side:bottom;text-align:left'>{note}</caption>" if note else ""
     return (
         f'<table class="comparison">{note}<thead><tr>{"".join(heads)}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"

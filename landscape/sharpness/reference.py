@@ -19,15 +19,15 @@ def measures_table(names: Iterable[str] | None = None) -> str:
         names: Names of :data:`MEASURES`; all by default.
 
     Returns:
-        A row for each: its name (with a star where a larger value means flatter), its formula, its unit, what it
+        A row for each: its name (with a star where a larger value means flatter) and its unit, its formula and what it
         takes, and by which changes it is not moved, of :data:`landscape.sharpness.INVARIANCES`.
 
     Raises:
         ConfigError: A name is unknown, or none is given.
 
     Example:
-        >>> print(measures_table(["fisher_rao", "trace"]).splitlines()[-1].partition(" | loss")[0])
-        | `trace` | $\operatorname{tr} \nabla^2 L(\theta)$
+        >>> print(measures_table(["fisher_rao", "trace"]).splitlines()[-1].partition("<small>takes ")[2])
+        probes Hessian products</small> | shifted loss |
     """
     chosen = list(MEASURES if names is None else names)
     if not chosen:
@@ -35,7 +35,7 @@ def measures_table(names: Iterable[str] | None = None) -> str:
     for name in chosen:
         if name not in MEASURES:
             raise unknown_name("measure", name, MEASURES)
-    head = ["measure", "formula", "unit", "takes", "not moved by"]
+    head = ["measure", "definition", "not moved by"]
     return "\n".join([_line(head), _line(["---"] * len(head)), *map(_row, chosen)])
 
 
@@ -47,5 +47,5 @@ def _row(name: str) -> str:
     entry = MEASURES[name]
     bars = entry.formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the cell
     kept = ", ".join(words for change, words in _SHORT.items() if change in entry.invariances)
-    cells = [f"`{name}`" + "*" * (entry.larger == "flatter"), f"${bars}$", entry.unit, entry.cost, kept]
-    return _line(cells)
+    title = f"`{name}`{'*' * (entry.larger == 'flatter')}<br><small>{entry.unit}</small>"
+    return _line([title, f"${bars}$<br><small>takes {entry.cost}</small>", kept])

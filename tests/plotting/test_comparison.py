@@ -64,6 +64,12 @@ def test_a_number_without_a_better_end_has_no_best():
     assert "*" not in plotting.comparison_table({"a": {"width": 1.0}, "b": {"width": 2.0}})
 
 
+def test_html_of_numbers_without_a_better_end_says_nothing_of_a_best():
+    plain = plotting.comparison_html({"a": {"width": 1.0}, "b": {"width": 2.0}})
+    assert "best" not in plain.lower().replace("comparison", "") and "<caption" not in plain
+    assert "± 1 standard error" in plotting.comparison_html({"a": {"width": Estimate(1.0, 0.5, 0)}})
+
+
 def test_panels_hold_the_values_and_one_standard_error(results):
     figure = plotting.compare(results.rows, columns=["trace"])
     points = [trace for trace in figure.data if trace.mode == "markers"]

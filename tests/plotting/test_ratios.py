@@ -24,8 +24,8 @@ def test_each_ratio_has_a_dot_and_each_row_a_diamond_at_its_median() -> None:
     figure: Any = ratios(PANELS)
     dots, diamonds = marks(figure, "circle"), marks(figure, "diamond")
     assert [trace.x.tolist() for trace in dots] == [[0.4, 0.5, 2.0], [1.0]]
-    assert [trace.x.tolist() for trace in diamonds] == [[0.5], [0.6], [1.0]]
-    assert [set(trace.y.tolist()) for trace in diamonds] == [{0.0}, {1.0}, {0.0}]
+    assert [trace.x.tolist() for trace in diamonds] == [[0.5, 0.6], [1.0]]
+    assert [trace.y.tolist() for trace in (*dots, *diamonds)] == [[0.0] * 3, [0.0], [0.0, 1.0], [0.0]]
     assert "below 1: 2 of 3" in diamonds[0].text[0]
 
 
@@ -38,6 +38,11 @@ def test_every_dot_and_the_line_of_equality_are_on_the_axis() -> None:
     low, high = ratios({"a": [3.0, 4.0]}).layout.xaxis.range
     assert 10**low < 1 < 4 < 10**high
     assert ratios({"a": [np.nan]}).data is not None
+
+
+def test_marks_at_the_ends_of_a_long_axis_are_not_cut() -> None:
+    low, high = ratios({"a": [0.01, 1000.0]}).layout.xaxis.range  # in decades
+    assert -2 - low > 0.04 * (high - low) and high - 3 > 0.04 * (high - low)
 
 
 def test_the_axis_may_be_given() -> None:
@@ -56,7 +61,7 @@ def test_panels_share_rows_and_axis() -> None:
 def test_matplotlib_draws_the_same_points() -> None:
     figure: Any = ratios(PANELS, backend="matplotlib")
     points = [line.get_xdata().tolist() for line in figure.axes[0].get_lines() if line.get_marker() in ("o", "D")]
-    assert points == [[0.4, 0.5, 2.0], [0.5], [0.6]]
+    assert points == [[0.4, 0.5, 2.0], [0.5, 0.6]]
 
 
 def test_the_table_counts_what_is_below_one() -> None:
