@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from landscape.errors import ConfigError, unknown_name
@@ -27,7 +28,7 @@ def measures_table(names: Iterable[str] | None = None) -> str:
 
     Example:
         >>> print(measures_table(["fisher_rao", "trace"]).splitlines()[-1].partition("<small>takes ")[2])
-        probes Hessian products</small> | shifted loss |
+        `probes` Hessian products</small> | shifted loss |
     """
     chosen = list(MEASURES if names is None else names)
     if not chosen:
@@ -47,5 +48,6 @@ def _row(name: str) -> str:
     entry = MEASURES[name]
     bars = entry.formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ")  # a bar would end the cell
     kept = ", ".join(words for change, words in _SHORT.items() if change in entry.invariances)
+    takes = re.sub(rf"\b({'|'.join(entry.parameters) or '$.'})\b", r"`\1`", entry.cost)
     title = f"`{name}`{'*' * (entry.larger == 'flatter')}<br><small>{entry.unit}</small>"
-    return _line([title, f"${bars}$<br><small>takes {entry.cost}</small>", kept])
+    return _line([title, f"${bars}$<br><small>takes {takes}</small>", kept])

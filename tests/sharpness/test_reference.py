@@ -28,7 +28,9 @@ def test_a_row_says_what_the_measure_says(name: str) -> None:
     title, written, kept = cells(measures_table([name]).splitlines()[2])
     entry = MEASURES[name]
     assert title.endswith(f"<br><small>{entry.unit}</small>")
-    assert written.endswith(f"<br><small>takes {entry.cost}</small>")
+    takes = written.partition("<br><small>takes ")[2]
+    assert takes.replace("`", "") == f"{entry.cost}</small>"
+    assert set(re.findall("`(.*?)`", takes)) == set(re.findall(r"\w+", entry.cost)) & set(entry.parameters)
     assert ("rescaled units" in kept) == ("relu_rescaling" in entry.invariances)
     assert ("shifted loss" in kept) == ("loss_shift" in entry.invariances)
     assert ("scaled logits" in kept) == ("logit_scale" in entry.invariances)
