@@ -16,6 +16,9 @@ from landscape.surface.directions import draw_normal
 
 T = TypeVar("T")
 
+DRAWS_KEPT = 64 * 2**20
+"""Bytes of draws that are kept, since several measures and every step of a search ask for the same ones."""
+
 
 class Workbench:
     """An objective held still, and what was computed of it already.
@@ -37,6 +40,7 @@ class Workbench:
         self.seed, self.progress = seed, progress
         self.initial_weights = None if initial_weights is None else objective.check_vector(initial_weights)
         self._known: dict[Hashable, Any] = {}
+        self._draws: dict[int, Tensor] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Compute something the first time it is asked for.
@@ -91,8 +95,13 @@ class Workbench:
 
     def normal(self, index: int) -> Tensor:
         """Draw the standard normal vector of a number: the same for all measures, on all devices. (P,)."""
+        if index in self._draws:
+            return self._draws[index]
         drawn = draw_normal(self.objective.size, self.seed, "lpf", index)
-        return drawn.to(device=self.objective.device, dtype=self.objective.dtype)
+        found = drawn.to(device=self.objective.device, dtype=self.objective.dtype)
+        if (len(self._draws) + 1) * found.numel() * found.element_size() <= DRAWS_KEPT:
+            self._draws[index] = found
+        return found
 
     def bar(self, what: str, total: int, unit: str) -> Progress:
         """Return a progress bar.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from landscape.curvature import Fisher, Hessian
 from landscape.objective import Objective
 from landscape.seeding import seeded
-from landscape.sharpness import MEASURES, measure
+from landscape.sharpness import MEASURES, measure, workbench
 from tests.sharpness.problems import drawn
 
 EXAMPLES = 40
@@ -103,3 +103,23 @@ def test_costs_are_as_said(objective: Objective, taken: Callable[[], dict[str, f
         assert took[what] <= 5, (what, took)
         assert WORDS[what] not in MEASURES[name].cost
     assert value.matvecs == (took["products"] if "products" in SAID[name] else 0)
+
+
+def test_draws_are_drawn_once_while_they_fit_and_are_the_same_where_they_do_not(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, drawn_indexes = ["lpf", "frobenius", "pac_bayes_sigma", "average_adaptive_sharpness"], []
+    draw = workbench.draw_normal
+
+    def counted(size: int, seed: int, *key: str | int) -> Tensor:
+        drawn_indexes.append(key[-1])
+        return draw(size, seed, *key)
+
+    monkeypatch.setattr(workbench, "draw_normal", counted)
+    kept = measure(objective, names, progress=False)
+    assert sorted(drawn_indexes) == list(range(100))
+    monkeypatch.setattr(workbench, "DRAWS_KEPT", 5 * 8 * objective.size + 7)
+    drawn_indexes.clear()
+    again = measure(objective, names, progress=False)
+    assert again == kept
+    assert [drawn_indexes.count(index) for index in (0, 4)] == [1, 1] and drawn_indexes.count(5) > 10
