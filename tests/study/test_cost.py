@@ -1,0 +1,94 @@
+"""What a training costs: gradients are counted in the training loop, times are those of its metrics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from landscape.errors import ConfigError, LandscapeError
+from landscape.notebooks.estimate import passes
+from landscape.optim import OPTIMIZERS
+from landscape.study import gradients_per_step, longer, method_configs, price, with_cost
+from landscape.training import RunConfig, train
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({}, 1.0),
+        ({"optimizer": "adamw"}, 1.0),
+        ({"optimizer": "sam"}, 2.0),
+        ({"optimizer": "sam", "base": "adam"}, 2.0),
+        ({"optimizer": "sam", "when": "every:5"}, 1.2),
+        ({"optimizer": "sam", "when": "late:0.25"}, 1.25),
+        ({"optimizer": "amp", "inner_iter": 2}, 3.0),
+        ({"optimizer": "lpfsgd", "std": 0.01, "M": 4}, 1.0),
+        ({"optimizer": "nso", "optimizer_options": {"pairs": 2}}, 4.0),
+        ({"optimizer": "looksam", "optimizer_options": {"k": 3}}, 1 + 1 / 3),
+        ({"optimizer": "entropysgd"}, 5.0),
+        ({"adversarial_epsilon": 0.1, "adversarial_steps": 2}, 3.0),
+    ],
+)
+def test_the_gradients_of_a_step_are_counted(settings, count):
+    before = torch.get_rng_state()
+    assert gradients_per_step(RunConfig(dataset="cifar10", model="resnet18", **settings)) == pytest.approx(count)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+SMALL = RunConfig(dataset="digits", model="mlp", model_options={"hidden": [4]}, limit=60, test_limit=20, batch_size=20)
+
+
+def test_costs_add_up(tmp_path):
+    run = train(SMALL.replace(epochs=3, optimizer="sam", rho=0.1), root=tmp_path, progress=False)
+    rows, plain = with_cost(run), run.metrics()
+    assert [row["gradients"] for row in rows] == [2.0, 4.0, 6.0]
+    assert [row["time"] for row in rows] == pytest.approx([sum(r["seconds"] for r in plain[: k + 1]) for k in range(3)])
+    assert [row["train_loss"] for row in rows] == [row["train_loss"] for row in plain]
+    found, steps = price(run), [1e3 * row["seconds"] / 3 for row in plain[1:]]
+    assert found["gradients_per_step"] == 2.0 and found["gradients"] == 6.0
+    assert found["step_ms"] == pytest.approx(sum(steps) / 2)
+    assert found["step_ms_stderr"] == pytest.approx(abs(steps[0] - steps[1]) / 2)
+
+
+def test_one_epoch_has_no_spread(tmp_path):
+    found = price(train(SMALL.replace(epochs=1), root=tmp_path, progress=False))
+    assert found["step_ms"] > 0 and math.isnan(found["step_ms_stderr"])
+
+
+def test_runs_differ_in_the_optimizer_only():
+    base = RunConfig(label_noise=0.2, base=None, lr=0.1, epochs=3)
+    radii = {"rho": 0.1, "rho_asam": 2.0, "epsilon": 0.3, "std": 0.02}
+    configs = method_configs(base, ["sam", "asam", "amp", "lpfsgd", "entropysgd", "sgd", "gsam"], **radii)
+    assert list(configs) == ["SGD", "SAM", "ASAM", "AMP", "LPF-SGD", "ENTROPYSGD", "GSAM"]
+    assert configs["SGD"] == base
+    assert [configs[label].rho for label in ("SAM", "ASAM", "GSAM")] == [0.1, 2.0, 0.1]
+    assert configs["AMP"].epsilon == 0.3 and configs["LPF-SGD"].std == 0.02
+    for config in configs.values():
+        assert config.replace(optimizer="sgd", rho=None, epsilon=None, std=None) == base
+
+
+def test_a_published_method_keeps_its_own_options():
+    base = RunConfig(optimizer="sam", rho=0.7, adaptive="official", when="every:2", base="adam", nesterov=False)
+    configs = method_configs(base, ["sam", "amp", "sgd"], rho=0.1, epsilon=0.3)
+    assert configs["SAM"] == base and list(configs) == ["SAM", "AMP", "SGD"]
+    assert (configs["AMP"].when, configs["AMP"].base, configs["AMP"].rho) == ("every:2", "adam", None)
+    assert (configs["SGD"].when, configs["SGD"].base) == (None, None)
+    with pytest.raises(ConfigError, match="Unknown optimizer 'smith'"):
+        method_configs(base, ["smith"])
+    with pytest.raises(LandscapeError, match="rho"):
+        method_configs(RunConfig(), ["sam"], rho=-1.0)
+
+
+def test_a_longer_run_stretches_its_schedule():
+    plateau = longer(RunConfig(epochs=10, schedule="plateau", patience=3, warmup_epochs=1.5), 2)
+    assert (plateau.epochs, plateau.patience, plateau.warmup_epochs) == (20, 6, 3.0)
+    assert longer(RunConfig(epochs=3), 1.2).epochs == 4
+    assert longer(RunConfig(epochs=1), 0.1).epochs == 1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_estimate_before_a_training_knows_the_same_count(name):
+    config = RunConfig(optimizer=name)
+    assert passes(config) == pytest.approx(gradients_per_step(config))
