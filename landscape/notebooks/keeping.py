@@ -15,7 +15,7 @@ from landscape.notebooks.profile import Profile
 from landscape.objective import Objective
 from landscape.surface import Direction, Line, Plane, Surface, evaluate_line, evaluate_surface
 from landscape.training import Run, RunConfig, train
-from landscape.widgets import TrainingMonitor, display_mode
+from landscape.widgets import TrainingMonitor, display_mode, show
 from landscape.widgets.mode import Mode
 
 Result = TypeVar("Result")
@@ -87,7 +87,9 @@ class Keeper:
         if display_mode(mode) == "static":  # one by one: another process may be at one of them
             self.train(runs)
             self._untold[monitor] = {}
-        monitor.show(mode)
+            show(monitor.figure())
+        else:
+            monitor.show(mode)
         return monitor
 
     def _train(self, label: str, config: RunConfig, width: int) -> Run:

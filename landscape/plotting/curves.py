@@ -31,7 +31,7 @@ CURVES = {
     "test_loss": ("test loss", "cross-entropy (nats)"),
     "test_nll": ("test NLL", "negative log-likelihood (nats)"),
     "clean_loss": ("training loss at the weights", "cross-entropy (nats)"),
-    "moved_loss": ("training loss at the perturbed weights", "cross-entropy (nats)"),
+    "rise": ("rise to the perturbed weights", "rise of the loss (nats)"),
     "train_error": ("training error", "error (%)"),
     "test_error": ("test error", "error (%)"),
     "test_ece": ("calibration error", "expected calibration error (%)"),
@@ -47,7 +47,7 @@ ACROSS = {
 }
 """What training curves can be drawn against: key of the metrics -> axis label with unit."""
 _PERCENT = {"train_error", "test_error", "test_ece"}
-_LOG = {"train_loss", "test_loss", "test_nll", "clean_loss", "moved_loss"}
+_LOG = {"train_loss", "test_loss", "test_nll", "clean_loss"}
 
 
 def _gaps(counts: int, what: str = "point") -> str:

@@ -1,7 +1,7 @@
 """Several runs seen together."""
 
 from landscape.study.correlation import rank_correlation
-from landscape.study.cost import gradients_per_step, longer, method_configs, price, with_cost
+from landscape.study.cost import gradients_per_step, longer, method_configs, step_times, with_cost
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
@@ -41,6 +41,7 @@ __all__ = [
     "paired_verdict",
     "price",
     "rank_correlation",
+    "step_times",
     "train_all",
     "trajectory_plane",
     "with_cost",

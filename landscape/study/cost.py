@@ -1,21 +1,27 @@
-"""What a training costs: the gradients that its optimizer takes, counted, and the time that they took."""
+"""What a training costs: the gradients that its optimizer takes, counted, and the time that its steps take."""
 
 from __future__ import annotations
 
-import math
+import itertools
+import os
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from landscape.config import is_whole, require
 from landscape.optim.registry import OPTIMIZERS
 from landscape.seeding import preserved_rng
 from landscape.study.minima import LABELS
 from landscape.training import Run, RunConfig
+from landscape.training.environment import single_precision
 from landscape.training.loop import Trainer
-from landscape.training.materials import build_run_model, load_run_dataset
+from landscape.training.materials import build_run_model, load_run_dataset, resolve_device
+from landscape.training.precision import matrix_precision
 from landscape.training.run_config_checks import METHOD_FIELDS
 
 _STEPS = 60  # counted; a multiple of the periods in use
@@ -49,8 +55,7 @@ def gradients_per_step(config: RunConfig) -> float:
         epochs=1, batch_size=batch, device="cpu", **{name: getattr(config, name) for name in _DECIDES},
     )  # fmt: skip
     with preserved_rng():
-        train, test = (load_run_dataset(small, split) for split in ("train", "test"))
-        trainer = Trainer(Run(Path(), small), build_run_model(small, train), train, test, torch.device("cpu"))
+        trainer = _trainer(small, torch.device("cpu"))
         seen: list[int] = []
         trainer.model.register_forward_hook(lambda module, inputs, outputs: seen.append(len(inputs[0])))
         for step, part in enumerate(trainer.batches.order(0)):
@@ -68,33 +73,84 @@ def with_cost(run: Run) -> list[dict[str, Any]]:
         The rows of ``run.metrics()``, each with ``gradients``, in passes over the training data forward and backward,
         and ``time``, in seconds of training, tests left out.
     """
-    rows, each, time = [], gradients_per_step(run.config), 0.0
+    rows, each, took = [], gradients_per_step(run.config), 0.0
     for row in run.metrics():
-        time += row["seconds"]
-        rows.append({**row, "gradients": each * row["epoch"], "time": time})
+        took += row["seconds"]
+        rows.append({**row, "gradients": each * row["epoch"], "time": took})
     return rows
 
 
-def price(run: Run) -> dict[str, float]:
-    """Return what a step of a run costs.
+def step_times(
+    configs: Mapping[str, RunConfig],
+    *,
+    rounds: int = 8,
+    steps: int = 8,
+    data_root: str | os.PathLike[str] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Time the steps of several trainings, in turn, so that whatever else this machine does slows all of them alike.
 
     Args:
-        run: A run that has finished an epoch.
+        configs: Label to settings, of the same data.
+        rounds: How often each is timed, at least 2. Default 8: a standard error of about a third of the spread.
+        steps: How many steps at a time, at least 1. Default 8.
+        data_root: Folder of the datasets; None is ``data``.
 
     Returns:
-        ``gradients_per_step``, see :func:`gradients_per_step`; ``step_ms``, the milliseconds of a step, the mean over
-        the epochs (without the first one where there are more: it holds what is done once), and ``step_ms_stderr``,
-        its standard error, NaN for one epoch; and ``gradients``, of the whole run, in passes over the training data.
+        Label to ``step_ms``, the milliseconds of a step, and ``step_ratio``, its ratio to the first label's within each
+        round: means over the rounds, with ``step_ms_stderr`` and ``step_ratio_stderr``, their standard errors.
+
+    Raises:
+        ConfigError: There are no settings, or ``rounds`` or ``steps`` is too small.
+        DataError: The data is missing or damaged.
     """
-    rows, each = run.metrics(), gradients_per_step(run.config)
-    steps = np.diff([0, *(row["step"] for row in rows)])
-    took = 1e3 * np.array([row["seconds"] for row in rows]) / np.maximum(steps, 1)
-    took = took[1:] if len(took) > 1 else took
-    error = float(took.std(ddof=1)) / math.sqrt(len(took)) if len(took) > 1 else math.nan
-    return {
-        "gradients_per_step": each, "step_ms": float(took.mean()), "step_ms_stderr": error,
-        "gradients": each * rows[-1]["epoch"],
-    }  # fmt: skip
+    require(bool(configs), "configs", "at least one run's settings", dict(configs))
+    require(is_whole(rounds) and rounds >= 2, "rounds", "a whole number of at least 2", rounds)
+    require(is_whole(steps) and steps >= 1, "steps", "a whole number of at least 1", steps)
+    took = np.empty((rounds, len(configs)))
+    with preserved_rng(), single_precision(), ExitStack() as precision:
+        timers = []
+        for config in configs.values():
+            precision.enter_context(matrix_precision(config.precision))
+            timers.append(_Timer(config, data_root))
+            timers[-1].take(steps)  # what is done once
+        for number, timer in itertools.product(range(rounds), enumerate(timers)):
+            took[number, timer[0]] = 1e3 * timer[1].take(steps)
+    found: dict[str, dict[str, float]] = {}
+    for label, times, ratios in zip(configs, took.T, (took / took[:, :1]).T, strict=True):
+        found[label] = {}
+        for name, values in (("step_ms", times), ("step_ratio", ratios)):
+            found[label] |= {name: float(values.mean()), f"{name}_stderr": float(values.std(ddof=1) / rounds**0.5)}
+    return found
+
+
+class _Timer:
+    """The steps of a training, with nothing written."""
+
+    def __init__(self, config: RunConfig, data_root: str | os.PathLike[str] | None) -> None:
+        self.device = resolve_device(config.device)
+        self.trainer = _trainer(config, self.device, data_root)
+        self.step = 0
+
+    def take(self, steps: int) -> float:
+        """Take some steps and return the seconds of one."""
+        trainer, parts = self.trainer, self.trainer.batches.order(0)
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(steps):
+            number = self.step % len(parts)
+            trainer.passes.step(trainer.batches.get(parts[number], epoch=0, step=number), number, trainer.config.lr)
+            self.step += 1
+        self._wait()
+        return (time.perf_counter() - start) / steps
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _trainer(config: RunConfig, device: torch.device, data_root: str | os.PathLike[str] | None = None) -> Trainer:
+    train, test = (load_run_dataset(config, split, data_root=data_root) for split in ("train", "test"))
+    return Trainer(Run(Path(), config), build_run_model(config, train), train, test, device)
 
 
 def method_configs(base: RunConfig, optimizers: Iterable[str], **radii: float) -> dict[str, RunConfig]:

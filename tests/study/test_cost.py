@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torch
 from landscape.errors import ConfigError, LandscapeError
 from landscape.notebooks.estimate import passes
 from landscape.optim import OPTIMIZERS
-from landscape.study import gradients_per_step, longer, method_configs, price, with_cost
+from landscape.study import gradients_per_step, longer, method_configs, step_times, with_cost
 from landscape.training import RunConfig, train
 
 
@@ -46,15 +46,27 @@ def test_costs_add_up(tmp_path):
     assert [row["gradients"] for row in rows] == [2.0, 4.0, 6.0]
     assert [row["time"] for row in rows] == pytest.approx([sum(r["seconds"] for r in plain[: k + 1]) for k in range(3)])
     assert [row["train_loss"] for row in rows] == [row["train_loss"] for row in plain]
-    found, steps = price(run), [1e3 * row["seconds"] / 3 for row in plain[1:]]
-    assert found["gradients_per_step"] == 2.0 and found["gradients"] == 6.0
-    assert found["step_ms"] == pytest.approx(sum(steps) / 2)
-    assert found["step_ms_stderr"] == pytest.approx(abs(steps[0] - steps[1]) / 2)
 
 
-def test_one_epoch_has_no_spread(tmp_path):
-    found = price(train(SMALL.replace(epochs=1), root=tmp_path, progress=False))
-    assert found["step_ms"] > 0 and math.isnan(found["step_ms_stderr"])
+def test_steps_are_timed_in_turn_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_rng_state()
+    configs = {"SGD": SMALL, "SAM": SMALL.replace(optimizer="sam"), "again": SMALL}
+    found = step_times(configs, rounds=4, steps=5)
+    assert found["SGD"]["step_ratio"] == 1.0 and found["SGD"]["step_ratio_stderr"] == 0.0
+    assert found["SAM"]["step_ratio"] > 1.1 and found["SAM"]["step_ms_stderr"] > 0
+    assert torch.equal(before, torch.get_rng_state()) and not list(tmp_path.iterdir())
+    for wrong in ({"rounds": 1}, {"steps": 0}, {"configs": {}}):
+        with pytest.raises(ConfigError, match="out of range"):
+            step_times(**{"configs": configs, **wrong})
+
+
+def test_the_times_of_a_step_are_means_over_the_rounds(monkeypatch):
+    clock = iter(itertools.accumulate([0, 9, 0, 9, 0, 2, 0, 4, 0, 4, 0, 12]))  # warm-up of both, then two rounds
+    monkeypatch.setattr("landscape.study.cost.time.perf_counter", lambda: next(clock))
+    found = step_times({"a": SMALL, "b": SMALL}, rounds=2, steps=2)
+    assert found["a"] == {"step_ms": 1500.0, "step_ms_stderr": 500.0, "step_ratio": 1.0, "step_ratio_stderr": 0.0}
+    assert found["b"] == {"step_ms": 4000.0, "step_ms_stderr": 2000.0, "step_ratio": 2.5, "step_ratio_stderr": 0.5}
 
 
 def test_runs_differ_in_the_optimizer_only():
