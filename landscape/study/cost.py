@@ -25,6 +25,10 @@ from landscape.training.precision import matrix_precision
 from landscape.training.run_config_checks import METHOD_FIELDS
 
 _STEPS = 60  # counted; a multiple of the periods in use
+_LABELS = {
+    **LABELS, "adam": "Adam", "adamw": "AdamW", "looksam": "LookSAM", "entropysgd": "Entropy-SGD", "vasso": "VaSSO",
+    "smoothout": "SmoothOut", "fsam": "Friendly SAM",
+}  # fmt: skip
 _DECIDES = (
     "optimizer", "optimizer_options", "when", "base", *METHOD_FIELDS, "adversarial_epsilon", "adversarial_steps",
 )  # fmt: skip
@@ -184,7 +188,7 @@ def method_configs(base: RunConfig, optimizers: Iterable[str], **radii: float) -
 
 
 def _label(name: str) -> str:
-    return LABELS.get(name, name.upper())
+    return _LABELS.get(name, name.upper())
 
 
 def longer(config: RunConfig, times: float) -> RunConfig:

@@ -73,7 +73,7 @@ def test_runs_differ_in_the_optimizer_only():
     base = RunConfig(label_noise=0.2, base=None, lr=0.1, epochs=3)
     radii = {"rho": 0.1, "rho_asam": 2.0, "epsilon": 0.3, "std": 0.02}
     configs = method_configs(base, ["sam", "asam", "amp", "lpfsgd", "entropysgd", "sgd", "gsam"], **radii)
-    assert list(configs) == ["SGD", "SAM", "ASAM", "AMP", "LPF-SGD", "ENTROPYSGD", "GSAM"]
+    assert list(configs) == ["SGD", "SAM", "ASAM", "AMP", "LPF-SGD", "Entropy-SGD", "GSAM"]
     assert configs["SGD"] == base
     assert [configs[label].rho for label in ("SAM", "ASAM", "GSAM")] == [0.1, 2.0, 0.1]
     assert configs["AMP"].epsilon == 0.3 and configs["LPF-SGD"].std == 0.02
