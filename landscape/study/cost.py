@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.config import is_whole, require
+from landscape.config import is_number, is_whole, require
 from landscape.optim.registry import OPTIMIZERS
 from landscape.seeding import preserved_rng
 from landscape.study.minima import LABELS
@@ -89,6 +89,7 @@ def step_times(
     *,
     rounds: int = 8,
     steps: int = 8,
+    seconds: float = 5.0,
     data_root: str | os.PathLike[str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Time the steps of several trainings, in turn, so that whatever else this machine does slows all of them alike.
@@ -97,6 +98,7 @@ def step_times(
         configs: Label to settings, of the same data.
         rounds: How often each is timed, at least 2. Default 8: a standard error of about a third of the spread.
         steps: How many steps at a time, at least 1. Default 8.
+        seconds: About how long all of it may take: fewer steps are taken at a time where they are slow, one at least.
         data_root: Folder of the datasets; None is ``data``.
 
     Returns:
@@ -104,19 +106,21 @@ def step_times(
         round: means over the rounds, with ``step_ms_stderr`` and ``step_ratio_stderr``, their standard errors.
 
     Raises:
-        ConfigError: There are no settings, or ``rounds`` or ``steps`` is too small.
+        ConfigError: There are no settings, or ``rounds``, ``steps`` or ``seconds`` is too small.
         DataError: The data is missing or damaged.
     """
     require(bool(configs), "configs", "at least one run's settings", dict(configs))
     require(is_whole(rounds) and rounds >= 2, "rounds", "a whole number of at least 2", rounds)
     require(is_whole(steps) and steps >= 1, "steps", "a whole number of at least 1", steps)
+    require(is_number(seconds) and seconds > 0, "seconds", "a number above 0", seconds)
     took = np.empty((rounds, len(configs)))
     with preserved_rng(), single_precision(), ExitStack() as precision:
         timers = []
         for config in configs.values():
             precision.enter_context(matrix_precision(config.precision))
             timers.append(_Timer(config, data_root))
-            timers[-1].take(steps)  # what is done once
+            timers[-1].take(1)  # what is done once
+        steps = max(1, min(steps, int(seconds / rounds / sum(timer.take(1) for timer in timers))))
         for number, timer in itertools.product(range(rounds), enumerate(timers)):
             took[number, timer[0]] = 1e3 * timer[1].take(steps)
     found: dict[str, dict[str, float]] = {}

@@ -56,15 +56,17 @@ def test_steps_are_timed_in_turn_and_nothing_is_written(tmp_path, monkeypatch):
     assert found["SGD"]["step_ratio"] == 1.0 and found["SGD"]["step_ratio_stderr"] == 0.0
     assert found["SAM"]["step_ratio"] > 1.1 and found["SAM"]["step_ms_stderr"] > 0
     assert torch.equal(before, torch.get_rng_state()) and not list(tmp_path.iterdir())
-    for wrong in ({"rounds": 1}, {"steps": 0}, {"configs": {}}):
+    for wrong in ({"rounds": 1}, {"steps": 0}, {"seconds": 0.0}, {"configs": {}}):
         with pytest.raises(ConfigError, match="out of range"):
             step_times(**{"configs": configs, **wrong})
 
 
-def test_the_times_of_a_step_are_means_over_the_rounds(monkeypatch):
-    clock = iter(itertools.accumulate([0, 9, 0, 9, 0, 2, 0, 4, 0, 4, 0, 12]))  # warm-up of both, then two rounds
+@pytest.mark.parametrize(("seconds", "steps"), [(1000.0, 2), (9.0, 1)])
+def test_the_times_of_a_step_are_means_over_the_rounds(seconds, steps, monkeypatch):
+    first = [0, 9, 0, 9, 0, 1, 0, 2]  # what is done once; then one step of each, which takes 3 seconds in all
+    clock = iter(itertools.accumulate([*first, *(steps * gap for gap in (0, 1, 0, 2, 0, 2, 0, 6))]))
     monkeypatch.setattr("landscape.study.cost.time.perf_counter", lambda: next(clock))
-    found = step_times({"a": SMALL, "b": SMALL}, rounds=2, steps=2)
+    found = step_times({"a": SMALL, "b": SMALL}, rounds=2, steps=2, seconds=seconds)
     assert found["a"] == {"step_ms": 1500.0, "step_ms_stderr": 500.0, "step_ratio": 1.0, "step_ratio_stderr": 0.0}
     assert found["b"] == {"step_ms": 4000.0, "step_ms_stderr": 2000.0, "step_ratio": 2.5, "step_ratio_stderr": 0.5}
 
