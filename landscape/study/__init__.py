@@ -39,7 +39,6 @@ __all__ = [
     "pair_runs",
     "paired_difference",
     "paired_verdict",
-    "price",
     "rank_correlation",
     "step_times",
     "train_all",
