@@ -14,6 +14,7 @@ from tests.lab import Tab, chromium, place, serving
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 PERTURBATIONS = next(path for path in NOTEBOOKS if path.name.startswith("02_"))
+TRAINING = next(path for path in NOTEBOOKS if path.name.startswith("01_"))
 PANEL = "suite.show(explorer)"
 LATENCY = 1.5  # seconds; the aim is 0.15 on two idle cores, and others may be at work here
 
@@ -26,6 +27,10 @@ STATUS = "[...document.querySelectorAll('[role=status]')].map(e => e.innerText).
 COMPLETE = f"({STATUS}).includes('top Hessian eigenvalue') && !document.body.innerText.includes('Still computing')"
 ALERTS = "() => [...document.querySelectorAll('[role=alert]')].map(e => e.innerText)"
 HANDLE = "[...document.querySelectorAll('.widget-slider .noUi-handle')].find(h => h.offsetParent !== null)"
+
+WATCHED = "monitor = suite.watch(configs)"
+CURVES = "[...document.querySelectorAll('.jp-OutputArea .js-plotly-plot')].find(p => p._fullData?.length == 6)"
+ENDS = f"({CURVES})._fullData.map(t => t.x?.length ? t.x[t.x.length - 1] : 0)"
 
 PRESS = f"""async key => {{
   const handle = {HANDLE}, before = {LENGTH}, begun = performance.now();
@@ -135,3 +140,29 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
     assert page.evaluate(ALERTS) == []
     assert tab.seen.faults == []
     assert tab.seen.outside == []
+
+
+def test_a_training_in_jupyterlab(tmp_path: Path) -> None:
+    """Run All waits for what it began itself, and the curves grow meanwhile; afterwards the buttons are free."""
+    name = place(TRAINING, tmp_path, "epochs, root, optimizers = 4, 'runs', ['sam']")
+    with serving(tmp_path) as address, chromium() as browser:
+        tab = Tab(browser.new_page(viewport={"width": 1300, "height": 1150}), address, name)
+        tab.run_all()
+        assert tab.look_at(WATCHED, f"() => !!({CURVES})"), tab.words()
+        tab.until(f"() => JSON.stringify({ENDS})", "[4,4,8,4,4,8]")  # loss and error of SGD, SAM, SGD for twice as long
+        tab.until(f"() => ({STATUS}).includes('SGD 4 of 4 epochs, test error')")
+        tab.page.screenshot(path=tmp_path / "trained.png")
+
+        tab.ask("[monitor.configs.update(SAM=monitor.configs['SAM'].replace(epochs=2000))]")
+        _button(tab, "Start").click()
+        tab.until(f"() => /SAM, epoch \\d+ of 2000, step \\d+/.test({STATUS})", seconds=120)
+        _button(tab, "Pause").click()
+        tab.until(f"() => ({STATUS}).includes('(paused)')")
+        _button(tab, "Resume").click()
+        _button(tab, "Cancel").click()
+        tab.until(f"() => ({STATUS}).includes('cancelled after')")
+        _button(tab, "Resume").wait_for()
+        assert tab.ask("[monitor.runs['SAM'].status]") == ["interrupted"]
+        tab.page.screenshot(path=tmp_path / "cancelled.png")
+        assert tab.page.evaluate(ALERTS) == []
+        assert tab.seen.faults == [] and tab.seen.outside == []

@@ -15,6 +15,8 @@ from landscape.notebooks.profile import Profile
 from landscape.objective import Objective
 from landscape.surface import Direction, Line, Plane, Surface, evaluate_line, evaluate_surface
 from landscape.training import Run, RunConfig, train
+from landscape.widgets import TrainingMonitor, display_mode, show
+from landscape.widgets.mode import Mode
 
 Result = TypeVar("Result")
 _LOOK_EVERY = 0.5  # seconds
@@ -37,20 +39,21 @@ class Keeper:
         self.profile, self.root, self.data_root = profile, root, data_root
         self.computed: list[tuple[str, float]] = []
         self.read: list[str] = []
+        self._untold: dict[TrainingMonitor, dict[str, bool]] = {}  # which runs were finished before
 
     @overload
     def train(self, runs: RunConfig) -> Run: ...
 
     @overload
-    def train(self, runs: Mapping[str, RunConfig]) -> dict[str, Run]: ...
+    def train(self, runs: Mapping[str, RunConfig] | TrainingMonitor) -> dict[str, Run]: ...
 
-    def train(self, runs: RunConfig | Mapping[str, RunConfig]) -> Run | dict[str, Run]:
+    def train(self, runs: RunConfig | Mapping[str, RunConfig] | TrainingMonitor) -> Run | dict[str, Run]:
         """Train, go on with what was stopped, or read what is finished; see :func:`landscape.train`.
 
         A line for each run says which it was. Where another process trains the same run, this one waits for it.
 
         Args:
-            runs: Settings, or label to settings.
+            runs: Settings, or label to settings; or a monitor from :meth:`watch`, whose trainings are waited for.
 
         Returns:
             The finished run, or label to finished run.
@@ -60,17 +63,53 @@ class Keeper:
         """
         if isinstance(runs, RunConfig):
             return self._train("training", runs, 0)
+        if isinstance(runs, TrainingMonitor):
+            return self._watched(runs)
         width = max(map(len, runs), default=0)
         return {label: self._train(label, config, width) for label, config in runs.items()}
+
+    def watch(self, runs: Mapping[str, RunConfig], *, mode: Mode = "auto", **options: Any) -> TrainingMonitor:
+        """Show trainings with buttons and curves; where nobody is there to press one, train them now.
+
+        Args:
+            runs: Label to settings.
+            mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`.
+            **options: As of :class:`landscape.widgets.TrainingMonitor`: ``show``, ``live``.
+
+        Returns:
+            The monitor; hand it to :meth:`train` where the runs are needed.
+
+        Raises:
+            LandscapeError: In static mode, what :func:`landscape.train` raises.
+        """
+        monitor = TrainingMonitor(runs, root=self.root, data_root=self.data_root, **options)
+        self._untold[monitor] = {label: self.finished(config) for label, config in runs.items()}
+        if display_mode(mode) == "static":  # one by one: another process may be at one of them
+            self.train(runs)
+            self._untold[monitor] = {}
+            show(monitor.figure())
+        else:
+            monitor.show(mode)
+        return monitor
 
     def _train(self, label: str, config: RunConfig, width: int) -> Run:
         done, start = self.finished(config), time.perf_counter()
         run = _when_free(label, lambda: train(config, root=self.root, data_root=self.data_root))
-        took = time.perf_counter() - start
-        how = "read" if done else f"trained in {took:.1f} s"
-        print(f"{label:{width}}  {how:18} {shown(run.path)}")
-        self._note(f"{label} ({run.path.name})", None if done else took)
+        self._tell(label, run, None if done else time.perf_counter() - start, width)
         return run
+
+    def _watched(self, monitor: TrainingMonitor) -> dict[str, Run]:
+        """Wait for a monitor's runs, and say once which of them were trained since it was shown."""
+        runs, untold = monitor.finish(), self._untold.pop(monitor, {})
+        for label, done in untold.items():
+            took = None if done else sum(row["seconds"] for row in runs[label].metrics())
+            self._tell(label, runs[label], took, max(map(len, runs)))
+        return runs
+
+    def _tell(self, label: str, run: Run, took: float | None, width: int) -> None:
+        how = "read" if took is None else f"trained in {took:.1f} s"
+        print(f"{label:{width}}  {how:18} {shown(run.path)}")
+        self._note(f"{label} ({run.path.name})", took)
 
     def finished(self, config: RunConfig) -> bool:
         """Tell whether a run of these settings is finished."""

@@ -18,10 +18,11 @@ from landscape.notebooks.keeping import Keeper
 from landscape.notebooks.places import place_of, shown
 from landscape.notebooks.profile import SIZES, Profile, find_profile
 from landscape.objective import Objective
+from landscape.recipes import load_recipe
 from landscape.storage import read_json, write_json
 from landscape.training import Run, RunConfig
 from landscape.training.materials import resolve_device
-from landscape.widgets import display_mode, show
+from landscape.widgets import TrainingMonitor, display_mode, show
 from landscape.widgets.show import bundle, display_bundle
 
 _SHARED = (
@@ -122,15 +123,19 @@ class Suite(Keeper):
             f"{threads} CPU thread{'s' * (threads != 1)}; results are kept in {shown(self.root)}"
         )
 
-    def config(self, **settings: Any) -> RunConfig:
+    def config(self, recipe: str = "", **settings: Any) -> RunConfig:
         """Return the settings of a run: the notebook's dataset, model, seed and device, and the profile's epochs.
 
         Args:
+            recipe: A published setting, as ``landscape recipes`` lists them: all of it, but for the seed, the device,
+                and what of ``limit``, ``test_limit`` and ``epochs`` the notebook was given. Empty for none.
             **settings: Settings of :class:`landscape.RunConfig` that replace these or come beside them.
 
         Raises:
-            ConfigError: A setting is unknown or out of range.
+            ConfigError: A setting is unknown or out of range, or there is no such recipe.
         """
+        if recipe:
+            return self._published(recipe, settings)
         shared = {name: self.parameters[name] for name in _SHARED if name in self.parameters}
         for name in ("limit", "test_limit"):
             if name in shared:
@@ -138,6 +143,16 @@ class Suite(Keeper):
         own = {"epochs": self.profile.epochs, "seed": self.seed, "data_seed": self.seed, "device": self._device_name}
         own |= {"eval_every": max(1, self.profile.epochs // 12), "save_every": max(1, self.profile.epochs // 6)}
         return RunConfig(**{**own, **shared, **settings})
+
+    def _published(self, recipe: str, settings: Mapping[str, Any]) -> RunConfig:
+        base = load_recipe(recipe).config
+        given = {name: self.parameters.get(name) or getattr(base, name) for name in ("limit", "test_limit", "epochs")}
+        own = {"seed": self.seed, "data_seed": self.seed, "device": self._device_name}
+        return base.replace(**{**given, **own, **settings})
+
+    def watch(self, runs: Mapping[str, RunConfig], **options: Any) -> TrainingMonitor:
+        """Do what :meth:`Keeper.watch` does, in the notebook's mode."""
+        return super().watch(runs, **{"mode": self.mode, **options})
 
     # ------------------------------------------------------------------------------------------------- computing
 

@@ -52,6 +52,9 @@ METRICS: dict[str, Metric] = {
     "lpf": Metric(name="LPF measure", unit="loss", better="low"),
     "lpf_rise": Metric(name="LPF rise", unit="loss", better="low"),
     "sharpness": Metric(name="sharpness", unit="loss", better="low"),
+    "gradients_per_step": Metric(name="gradients per step"),
+    "step_ms": Metric(name="time per step", unit="ms"),
+    "step_ratio": Metric(name="time per step, relative"),
     "seconds_per_epoch": Metric(name="time per epoch", unit="s", better="low"),
     "seconds": Metric(name="time", unit="s", better="low"),
 }

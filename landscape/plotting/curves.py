@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.config import require_name
 from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.field import as_mapping
@@ -29,6 +30,8 @@ CURVES = {
     "train_loss": ("training loss", "cross-entropy (nats)"),
     "test_loss": ("test loss", "cross-entropy (nats)"),
     "test_nll": ("test NLL", "negative log-likelihood (nats)"),
+    "clean_loss": ("training loss at the weights", "cross-entropy (nats)"),
+    "rise": ("rise to the perturbed weights", "rise of the loss (nats)"),
     "train_error": ("training error", "error (%)"),
     "test_error": ("test error", "error (%)"),
     "test_ece": ("calibration error", "expected calibration error (%)"),
@@ -37,8 +40,14 @@ CURVES = {
     "images_per_second": ("speed", "training speed (images/s)"),
 }
 """What training curves can show: key of the metrics -> name, axis label with unit."""
+ACROSS = {
+    "epoch": "epoch",
+    "gradients": "gradients, in passes over the training data",
+    "time": "time of training (s)",
+}
+"""What training curves can be drawn against: key of the metrics -> axis label with unit."""
 _PERCENT = {"train_error", "test_error", "test_ece"}
-_LOG = {"train_loss", "test_loss", "test_nll"}
+_LOG = {"train_loss", "test_loss", "test_nll", "clean_loss"}
 
 
 def _gaps(counts: int, what: str = "point") -> str:
@@ -255,14 +264,16 @@ def training_curves(
     *,
     backend: Backend = "plotly",
     show: Sequence[str] = ("train_loss", "test_loss", "test_error"),
+    across: str = "epoch",
     title: str = "The course of training",
 ) -> go.Figure | matplotlib.figure.Figure:
-    """Draw the metrics of a run, or of several, against the epoch.
+    """Draw the metrics of a run, or of several, against the epoch, or against what was paid until then.
 
     Args:
         metrics: The rows of ``run.metrics()``, or label -> rows. Errors and accuracies are fractions in [0, 1].
         backend: "plotly" or "matplotlib".
         show: Which metrics, a panel each; the keys of :data:`CURVES`.
+        across: "epoch"; or "gradients" or "time", of rows that :func:`landscape.study.with_cost` returns.
         title: What is seen.
 
     Returns:
@@ -270,9 +281,10 @@ def training_curves(
         out; NaN is a gap.
 
     Raises:
-        ConfigError: The backend or a metric is unknown.
-        DataError: There is nothing to draw, or it is no such result.
+        ConfigError: The backend, a metric, or what ``across`` names is unknown.
+        DataError: There is nothing to draw, it is no such result, or the rows do not say what ``across`` names.
     """
+    require_name("axis", across, ACROSS)
     for key in show:
         if key not in CURVES:
             raise unknown_name("metric", key, CURVES)
@@ -291,19 +303,31 @@ def training_curves(
     for key in show:
         series = []
         for name, rows in named.items():
-            numbered = [(row.get("epoch", index + 1), row) for index, row in enumerate(rows)]
+            numbered = _numbered(rows, across)
             source = "train_accuracy" if key == "train_error" else key
-            measured = [(epoch, row) for epoch, row in numbered if row.get(source) is not None]
+            measured = [(place, row) for place, row in numbered if row.get(source) is not None]
             values = _metric([row for _, row in measured], key)
             missing += int(np.sum(~np.isfinite(values)))
-            epochs = np.array([epoch for epoch, _ in measured], float)
+            places = np.array([place for place, _ in measured], float)
             few = len(measured) <= 25
-            series.append(Series(name=name, x=epochs, y=values, style=looks[name], markers=few, size=5))
+            series.append(Series(name=name, x=places, y=values, style=looks[name], markers=few, size=5))
         every = np.concatenate([one.y for one in series])
         log = key in _LOG and spans_decade(every)
         label = CURVES[key][1] + (", log scale" if log else "")
-        panels.append(Axes(series=tuple(series), x_label="epoch", y_label=label, log_y=log, title=CURVES[key][0]))
+        x_label, heading = ACROSS[across], CURVES[key][0]
+        panels.append(Axes(series=tuple(series), x_label=x_label, y_label=label, log_y=log, title=heading))
     return draw(Chart(title=title, caption=_gaps(missing), panels=tuple(panels)), backend)
+
+
+def _numbered(rows: Sequence[Mapping[str, Any]], across: str) -> list[tuple[Any, Mapping[str, Any]]]:
+    """Return each row with its place on the axis; rows that do not number their epochs are taken as all of them."""
+    if across == "epoch":
+        return [(row.get("epoch", index + 1), row) for index, row in enumerate(rows)]
+    if any(across not in row for row in rows):
+        raise DataError(
+            f"The rows of metrics do not hold {across!r}.", fix="Draw landscape.study.with_cost(run), which adds it."
+        )
+    return [(row[across], row) for row in rows]
 
 
 def _metric(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Several runs seen together."""
 
 from landscape.study.correlation import rank_correlation
+from landscape.study.cost import gradients_per_step, longer, method_configs, step_times, with_cost
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
@@ -28,14 +29,19 @@ __all__ = [
     "compare_generalization",
     "curvature_history",
     "flattest",
+    "gradients_per_step",
+    "longer",
     "measure_minima",
     "measure_minimum",
     "memorization",
+    "method_configs",
     "minima_configs",
     "pair_runs",
     "paired_difference",
     "paired_verdict",
     "rank_correlation",
+    "step_times",
     "train_all",
     "trajectory_plane",
+    "with_cost",
 ]

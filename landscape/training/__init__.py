@@ -7,6 +7,7 @@ from landscape.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from landscape.training.command import train_command
 from landscape.training.listing import RunSummary, list_runs
 from landscape.training.metrics import Metrics, classification_metrics, evaluate_classifier, expected_calibration_error
 from landscape.training.run import Run
@@ -28,4 +29,5 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "train",
+    "train_command",
 ]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.errors import DataError, LandscapeError
+from landscape.errors import DataError, LandscapeError, ProcessError
 from landscape.plotting import training_curves
 from landscape.plotting.course import course
 from landscape.training import Run, RunConfig, train
@@ -21,6 +21,7 @@ from landscape.widgets.show import bundle, display_bundle
 from landscape.widgets.trainer import train_beside
 
 _DRAW_EVERY = 0.5  # seconds between looks at the metrics
+_LOOK_EVERY = 0.2  # seconds in which nobody can interrupt the wait for a training
 
 
 class TrainingMonitor:
@@ -134,6 +135,33 @@ class TrainingMonitor:
             done = f"{label} {len(rows)} of {self.configs[label].epochs} epochs"
             said.append(f"{done}, test error {tested[-1]['test_error']:.1%}" if tested else done)
         return "; ".join(said) + "."
+
+    def finish(self) -> dict[str, Run]:
+        """Wait until all runs are finished; begin, or go on, where nobody did: for what needs their weights.
+
+        A live view keeps showing how far it is. Interrupting the wait leaves the training going, and its buttons free.
+
+        Returns:
+            Label to finished run.
+
+        Raises:
+            Exception: Whatever the training raised.
+            ProcessError: Somebody pressed Cancel.
+        """
+        while any(map(self._unfinished, self.configs)):
+            if self.job.state not in ("running", "paused"):
+                if self.live_figure is None:
+                    self.job.run()
+                    continue
+                self.job.start()
+            self.job.resume()
+            while not self.job.wait(_LOOK_EVERY):
+                pass
+            if self.job.error is not None:
+                raise self.job.error
+            if self.job.state == "cancelled":
+                raise ProcessError("The training was cancelled.", fix="Press Resume, or run this cell again.")
+        return self.runs
 
     # What is seen ---------------------------------------------------------------------------------------------------
 

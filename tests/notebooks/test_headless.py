@@ -1,7 +1,7 @@
 """Every notebook, headless: its claim holds, its page works offline, and what is finished is never computed again.
 
 Notebooks of one test run share a folder of runs, as they do for a person. Each is run once with the quick profile, and
-its page is looked at; 00 and 02 then once more in live mode, which must compute nothing anew. The slow tests run each
+its page is looked at; 00 to 02 then once more in live mode, which must compute nothing anew. The slow tests run each
 again, restart it in the middle, and give it two other sets of parameters.
 """
 
@@ -26,12 +26,21 @@ from tests.notebooks.look import look_at_page
 
 pytestmark = pytest.mark.notebook
 
-LIVE = [path for path in NOTEBOOKS if path.stem[:2] in ("00", "02")]
+LIVE = [path for path in NOTEBOOKS if path.stem[:2] in ("00", "01", "02")]
 OTHERS: tuple[dict[str, Any], ...] = (
     {"dataset": "mnist1d", "model": "mlp", "seed": 3, "label_noise": 0.0, "epochs": 4},
     {"label_noise": 0.4, "rho": 0.05, "epsilon": 0.5, "std": 0.01, "lr": 0.1, "seed": 1, "epochs": 6},
 )
-OWN: dict[str, tuple[dict[str, Any], ...]] = {}
+OWN: dict[str, tuple[dict[str, Any], ...]] = {
+    "01": (
+        {"dataset": "mnist1d", "model": "cnn1d", "optimizers": ["asam"], "seed": 3, "limit": 500, "epochs": 2},
+        {"optimizers": ["looksam", "entropysgd"], "rho": 0.05, "lr": 0.1, "batch_size": 100, "seed": 1, "epochs": 3},
+    ),
+    "10": (
+        {"words": 5, "places": 6, "width": 16, "sequences": 40, "batch_size": 7, "label_noise": 0.0, "epochs": 2},
+        {"rho": 0.3, "epsilon": 0.0, "lr": 0.001, "extent": 0.5, "sequences": 100, "seed": 2, "epochs": 4},
+    ),
+}
 """Other parameters, where those above would say nothing: the notebook's number to two sets."""
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -275,6 +275,34 @@ def test_points_of_surfaces_and_lines_are_kept(suite, config):
     assert len(suite.computed) == count + 2
 
 
+def test_runs_that_are_watched_are_trained_where_nobody_presses_a_button(suite, config, capsys):
+    monitor = suite.watch({"SGD": config})
+    assert suite.finished(config) and "trained in" in capsys.readouterr().out
+    assert suite.train(monitor)["SGD"].path == suite.root / config.folder_name
+    assert capsys.readouterr().out == "" and len(suite.computed) == 1 and suite.read == []
+    suite.train(suite.watch({"SGD": config}))
+    assert "  read  " in capsys.readouterr().out and len(suite.computed) == 1 and len(suite.read) == 1
+
+
+def test_live_they_are_waited_for_and_told_once(suite, config, capsys, monkeypatch):
+    def beside(config, *, root, data_root, watch, wanted):
+        ll.train(config, root=root, progress=False)
+        return True
+
+    monkeypatch.setattr("landscape.widgets.monitor.train_beside", beside)
+    monkeypatch.setattr("IPython.display.display", lambda *things, **how: None)
+    done, other = config.replace(seed=1), config.replace(seed=2)
+    suite.train(done)
+    monitor = suite.watch({"one": done, "two": other}, mode="live")
+    assert not suite.finished(other)
+    capsys.readouterr()
+    assert set(suite.train(monitor)) == {"one", "two"} and suite.finished(other)
+    said = capsys.readouterr().out.splitlines()
+    assert "one  read" in said[0] and "two  trained in" in said[1] and len(said) == 2
+    suite.train(monitor)
+    assert capsys.readouterr().out == "" and (len(suite.computed), len(suite.read)) == (2, 1)
+
+
 def test_a_run_that_another_process_trains_is_waited_for(suite, config, monkeypatch, capsys):
     lock = FolderLock(suite.root / config.folder_name)
     lock.acquire()

@@ -66,6 +66,19 @@ def test_settings_of_runs_are_those_of_the_notebook(root):
         suite.config(keep_evry=1)
 
 
+def test_a_published_setting_takes_the_place_of_the_notebooks(root):
+    recipe = ll.recipes.load_recipe("amp/cifar100-wrn28-10").config
+    suite = begin(root=root, mode="static", seed=3, dataset="digits", model="mlp", lr=0.3, limit=0, epochs=None)
+    config = suite.config("amp/cifar100-wrn28-10")
+    assert config == recipe.replace(seed=3, data_seed=3)
+    few = begin(root=root, mode="static", limit=200, test_limit=50, epochs=2).config(
+        "amp/cifar100-wrn28-10", keep_every=1
+    )
+    assert few == recipe.replace(limit=200, test_limit=50, epochs=2, seed=0, data_seed=0, keep_every=1)
+    with pytest.raises(ConfigError, match="Unknown recipe"):
+        suite.config("amp/cifar100")
+
+
 # ------------------------------------------------------------------------------------------------------ estimates
 
 

@@ -271,6 +271,19 @@ def test_nan_is_a_gap_and_an_epoch_without_a_measurement_is_left_out():
     assert "1 point without a finite value" in figure.layout.meta["description"]
 
 
+def test_curves_stand_where_their_cost_is():
+    rows = [{"epoch": 1, "gradients": 2.0, "time": 0.5, "train_loss": 1.0}, {"epoch": 2, "gradients": 4.0, "time": 1.5}]
+    rows[1]["train_loss"] = 0.5
+    for across, places in (("epoch", [1, 2]), ("gradients", [2, 4]), ("time", [0.5, 1.5])):
+        figure = plotting.training_curves(rows, show=["train_loss"], across=across)
+        np.testing.assert_array_equal(figure.data[0].x, places)
+        assert across in figure.layout.xaxis.title.text
+    with pytest.raises(DataError, match=r"do not hold 'time'.*with_cost\(run\)"):
+        plotting.training_curves([{"epoch": 1, "train_loss": 1.0}], show=["train_loss"], across="time")
+    with pytest.raises(ConfigError, match="axis 'gradient'.*Did you mean 'gradients'"):
+        plotting.training_curves(rows, across="gradient")
+
+
 def test_a_method_has_one_color_everywhere_and_differs_in_dash_and_marker():
     few, many = styles(["SAM rho=0.1"]), styles(["SGD", "mine", "SAM rho=0.1", "SAM rho=0.3", "LPF-SGD"])
     assert few["SAM rho=0.1"].color == many["SAM rho=0.1"].color == many["SAM rho=0.3"].color == METHODS["sam"].color

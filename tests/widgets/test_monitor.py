@@ -65,6 +65,58 @@ def test_live_it_draws_what_the_process_writes(tmp_path, monkeypatch):
     assert [len(trace.x) for trace in monitor.live_figure.data] == [3, 3, 3, 3]
 
 
+def _stand_in(monkeypatch, calls, act=lambda: None):
+    """Trains in this process, in place of the one beside; ``act`` is called before."""
+
+    def beside(config, *, root, data_root, watch, wanted):
+        calls.append(config.optimizer)
+        watch(1)
+        act()
+        if wanted() != "cancel":
+            train(config, root=root, progress=False)
+        return wanted() != "cancel"
+
+    monkeypatch.setattr("landscape.widgets.monitor.train_beside", beside)
+
+
+def test_whoever_needs_the_weights_waits_for_them(tmp_path, monkeypatch):
+    calls = []
+    _stand_in(monkeypatch, calls, act=lambda: time.sleep(0.3))
+    monitor = TrainingMonitor(configs(), root=tmp_path)
+    monitor.widget()
+    monitor.job.start()
+    assert {label: run.status for label, run in monitor.finish().items()} == {"SGD": "finished", "SAM": "finished"}
+    assert calls == ["sgd", "sam"] and [len(trace.x) for trace in monitor.live_figure.data] == [3, 3, 3, 3]
+    assert monitor.finish() == monitor.runs and calls == ["sgd", "sam"]
+
+
+def test_what_nobody_began_is_begun_and_what_is_paused_goes_on(tmp_path, monkeypatch):
+    calls = []
+    monitor = TrainingMonitor(configs(), root=tmp_path)
+    _stand_in(monkeypatch, calls, act=lambda: len(calls) == 1 and monitor.job.pause())
+    monitor.widget()
+    assert set(monitor.finish()) == {"SGD", "SAM"} and calls == ["sgd", "sam"]
+    alone = TrainingMonitor(CONFIG, root=tmp_path / "alone")
+    assert alone.finish()["SGD"].status == "finished"
+
+
+def test_a_cancelled_or_failed_training_is_told_to_whoever_waits(tmp_path, monkeypatch):
+    monitor = TrainingMonitor(configs(), root=tmp_path)
+    _stand_in(monkeypatch, [], act=lambda: monitor.job.cancel())
+    monitor.widget()
+    with pytest.raises(ProcessError, match="cancelled.*Press Resume"):
+        monitor.finish()
+
+    def broken():
+        raise DataError("gone")
+
+    _stand_in(monkeypatch, [], act=broken)
+    with pytest.raises(DataError, match="gone"):
+        monitor.finish()
+    _stand_in(monkeypatch, [])
+    assert monitor.finish()["SAM"].status == "finished"
+
+
 class _Pipe:
     """A process's ends, in this process: lines go in, reports come out."""
 
