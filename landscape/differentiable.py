@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.convolution import Geometry, convolve
@@ -18,6 +17,7 @@ from landscape.objective import Objective
 from landscape.pooling import halves, is_halving_call, pool_halves
 from landscape.rectifier import rectify
 from landscape.seeding import preserved_rng
+from landscape.substitution import Substitution
 
 _AGREES = 1e-3  # of the outputs' size; rounding is a hundred times less, and another function a hundred times more
 
@@ -57,19 +57,21 @@ class DifferentiableModel:
         replica = self.objective.replica()[1]
         try:
             self._module, self.folds = _folded(replica)
+            known = True
         except ModelError:
             self._module, self.folds = replica, 0
+            known = False  # who else sees what is written in place
         for module in self._module.modules():
             if is_plain(module):
                 module.forward = partial(_convolution, module)
             elif is_fixed(module):
                 module.forward = partial(_fixed_norm, module)
-            elif is_relu(module):
+            elif is_relu(module) and (known or not module.inplace):
                 module.forward = rectify
             elif halves(module):
                 module.forward = pool_halves
-        known = dict(self._module.named_parameters(remove_duplicate=False))
-        self._names = [name for name in self.objective.layout.names if name in known]
+        names, parameters = self.objective.layout.names, self.objective.layout.parameters_of(replica)
+        self._call = Substitution(self._module, dict(zip(names, parameters, strict=True)))
         self._last = last
 
     def _few(self, module: nn.Module) -> Tensor | None:
@@ -83,7 +85,7 @@ class DifferentiableModel:
         assert self._module is not None
         try:
             found = self._few(self._module)
-        except RuntimeError:  # a model that views its images as contiguous ones
+        except Exception:  # a model that views its images as contiguous ones, or calls a layer in a way of its own
             return False
         if found is None or found.shape != expected.shape:
             return False
@@ -103,15 +105,14 @@ class DifferentiableModel:
         if self._module is None:
             yield from self.objective.output_terms(flat)
             return
-        every = self.objective.layout.named(flat)
-        named = {name: every[name] for name in self._names}
+        named = self.objective.layout.named(flat)
         for inputs, targets in self.objective.batches():
-            yield functional_call(self._module, named, (self._laid_out(inputs),)), targets
+            yield self._call(named, self._laid_out(inputs)), targets
 
     def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
         """Yield the loss in differentiable parts, one per batch; as Objective.loss_terms."""
         for outputs, targets in self.output_terms(flat):
-            yield self.objective.batch_sum(outputs, targets) / self.objective.examples
+            yield self.objective.followed(self.objective.batch_sum(outputs, targets), flat) / self.objective.examples
             del outputs  # and with them the batch's graph, before the next one is built
 
 
@@ -121,7 +122,7 @@ def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:
     Raises:
         ModelError: The forward cannot be traced.
     """
-    modules, folds = traced(replica), 0
+    modules, folds = traced(replica, gradients=True), 0
     for node in list(modules.graph.nodes):
         if _is_pooled_rectifier(modules, node):
             pool = cast("fx.Node", only_user(node))

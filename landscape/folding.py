@@ -183,7 +183,7 @@ class FoldedModel:
         """Replace a convolution and what follows it."""
         modules = self._module
         convolution = modules.get_submodule(str(node.target))
-        if not is_plain(convolution):
+        if not is_plain(convolution) or not node.args:
             return
         found = norm_after(modules, node)
         norm, last = (found[1], found[2]) if found is not None else (None, node)
@@ -274,7 +274,7 @@ def norm_after(modules: fx.GraphModule, node: fx.Node) -> tuple[nn.Conv1d | nn.C
     None where there is no such pair.
     """
     after = only_user(node)
-    if node.op != "call_module" or after is None or after.op != "call_module":
+    if node.op != "call_module" or after is None or after.op != "call_module" or not (node.args and after.args):
         return None
     convolution, norm = modules.get_submodule(str(node.target)), modules.get_submodule(str(after.target))
     return (convolution, norm, after) if is_plain(convolution) and is_fixed(norm) else None
@@ -353,4 +353,4 @@ def is_relu_call(node: fx.Node) -> bool:
     """Whether a node rectifies by itself, without a module."""
     if node.op == "call_method":
         return node.target in ("relu", "relu_")
-    return node.op == "call_function" and node.target in _RELU_CALLS
+    return node.op == "call_function" and node.target in _RELU_CALLS and bool(node.args)

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from landscape.description import checksum_callable, checksum_structure, checksum_tensors
-from landscape.double_backward import hessian_product, twice_differentiable
+from landscape.double_backward import (
+    derivatives_told,
+    hessian_product,
+    require_second_derivatives,
+    twice_differentiable,
+)
 from landscape.fixed_data import FixedData, fix_data
 from landscape.inputs import holds_logits, map_inputs
 from landscape.loss_checks import check_deterministic, check_mean, followed, sum_over_batch
@@ -236,8 +240,7 @@ class Objective(Replicated):
     def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
         """Yield the loss in differentiable parts, one per batch: ``sum over the batch of loss / N``.
 
-        The terms add up to the mean loss. Each carries its graph back to ``flat``; drop one before taking the next to
-        hold one batch's graph only.
+        The terms add up to the mean loss; drop one before taking the next to hold one batch's graph only.
 
         Args:
             flat: (P,), usually a leaf that requires grad.
@@ -250,7 +253,7 @@ class Objective(Replicated):
             MismatchError: ``flat`` does not fit the model.
         """
         for outputs, targets in self.output_terms(flat):
-            yield followed(self.batch_sum(outputs, targets), flat) / self.examples
+            yield self.followed(self.batch_sum(outputs, targets), flat) / self.examples
             del outputs  # and with them the batch's graph, before the next one is built
 
     def output_terms(self, flat: Tensor) -> Iterator[tuple[Any, Tensor]]:
@@ -267,13 +270,25 @@ class Objective(Replicated):
         """
         self.check_vector(flat)
         self._load(flat.detach())
+        call, named = self.substitution(self._replica), self.layout.named(flat)
         for inputs, targets in self.batches():
-            yield functional_call(self._replica, self.layout.named(flat), (inputs,)), targets
+            yield call(named, inputs), targets
+
+    def followed(self, value: Tensor, flat: Tensor) -> Tensor:
+        """Return a loss, or outputs, that lead back to ``flat``: with derivatives of 0 where its weights are not used.
+
+        Args:
+            value: Any shape, computed from ``flat``.
+            flat: (P,).
+
+        Raises:
+            ConfigError: They lead back to none of the model's weights.
+        """
+        return followed(value, flat, self.unrestricted if self.is_part else None)
 
     def _leaf(self, weights: Tensor | None) -> Tensor:
         with torch.inference_mode(False):
-            point = self.weights() if weights is None else self.check_vector(weights)
-            return point.detach().clone().requires_grad_(True)
+            return (self.weights() if weights is None else self.check_vector(weights).detach().clone()).requires_grad_()
 
     def gradient(self, weights: Tensor | None = None) -> Tensor:
         """Compute the gradient of the mean loss.
@@ -286,10 +301,11 @@ class Objective(Replicated):
 
         Raises:
             MismatchError: ``weights`` does not fit the model.
+            ModelError: An operation of the model or the loss has no derivative.
         """
         flat = self._leaf(weights)
-        with torch.inference_mode(False), torch.enable_grad(), preserved_rng():
-            total = torch.zeros_like(flat)
+        with torch.inference_mode(False), torch.enable_grad(), preserved_rng(), derivatives_told():
+            total = torch.zeros_like(flat, requires_grad=False)
             for term in self.loss_terms(flat):
                 total += torch.autograd.grad(term, flat)[0]
         return total
@@ -306,6 +322,7 @@ class Objective(Replicated):
 
         Raises:
             MismatchError: A vector does not fit the model.
+            ModelError: An operation of the model or the loss has no second derivative.
         """
         check_columns(vector, self.size)
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
@@ -315,6 +332,7 @@ class Objective(Replicated):
             total = torch.zeros_like(columns)
             for term in self.loss_terms(flat):
                 gradient = torch.autograd.grad(term, flat, create_graph=True)[0]
+                require_second_derivatives(gradient)
                 for k in range(columns.shape[1]):
                     total[:, k] += hessian_product(gradient, flat, columns[:, k])
         return total.squeeze(1) if vector.ndim == 1 else total

@@ -15,6 +15,7 @@ from landscape.inputs import adapt
 from landscape.parameters import Layout
 from landscape.seeding import preserved_rng
 from landscape.structure import Structure
+from landscape.substitution import Substitution
 
 
 class Replicated:
@@ -33,6 +34,7 @@ class Replicated:
     _replica: nn.Module
     _structure: Structure
     _logits: bool = False
+    _every: Layout | None = None  # the weights that moved before some were chosen
 
     @torch.inference_mode(False)
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
@@ -76,11 +78,21 @@ class Replicated:
         Raises:
             ConfigError: A pattern fits no weight that moves.
         """
-        part = self._copied()
-        part.layout = self.layout.subset(patterns)
-        part._moving = frozenset(part.layout.names)
-        part._flat, part._replica = part.replica()
+        part = self._of_weights(self.layout.subset(patterns))
+        part._every = self._every or self.layout
         return part
+
+    def unrestricted(self) -> Self:
+        """Return the same loss as a function of all weights that moved before some were chosen."""
+        whole = self._of_weights(self._every or self.layout)
+        whole._every = None
+        return whole
+
+    def _of_weights(self, layout: Layout) -> Self:
+        other = self._copied()
+        other.layout, other._moving = layout, frozenset(layout.names)
+        other._flat, other._replica = other.replica()
+        return other
 
     def snapshot(self, weights: Tensor | None = None) -> Self:
         """Return the same objective of a copy of the model as it is now: what happens to the model passes it by.
@@ -109,6 +121,19 @@ class Replicated:
         """
         self._structure.check(self.model)
         return self._make_replica(self.model)
+
+    def substitution(self, replica: nn.Module) -> Substitution:
+        """Return a call of a replica with other tensors in the place of the weights that move.
+
+        Args:
+            replica: Of :meth:`replica`.
+        """
+        return Substitution(replica, dict(zip(self.layout.names, self.layout.parameters_of(replica), strict=True)))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some of the weights that moved were chosen."""
+        return self._every is not None
 
     def twin(self) -> Self:
         """Return the same objective with a replica of its own, so that two threads can evaluate at once."""

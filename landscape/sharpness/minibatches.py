@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from landscape.inputs import map_inputs
 from landscape.objective import Objective
 from landscape.seeding import generator
+from landscape.substitution import Substitution
 
 
 class Minibatches:
@@ -26,7 +26,7 @@ class Minibatches:
 
     def __init__(self, objective: Objective, size: int, seed: int) -> None:
         self.objective = objective
-        _, self._replica = objective.replica()
+        self._call = objective.substitution(objective.replica()[1])
         order = torch.randperm(objective.examples, generator=generator(seed, "minibatches"))
         self._parts = order.tensor_split(math.ceil(objective.examples / size))
 
@@ -38,7 +38,7 @@ class Minibatches:
         """Yield the batches, one in memory at a time."""
         for part in self._parts:
             inputs, targets = self.objective.select(part.to(self.objective.targets.device))
-            yield Minibatch(self.objective, self._replica, inputs, targets)
+            yield Minibatch(self.objective, self._call, inputs, targets)
 
 
 class Minibatch:
@@ -46,13 +46,13 @@ class Minibatch:
 
     Args:
         objective: Whose loss, and whose weights.
-        replica: A private copy of its model, in evaluation mode.
+        call: Of a private copy of its model, in evaluation mode, with other weights.
         inputs: (B, ...).
         targets: (B, ...).
     """
 
-    def __init__(self, objective: Objective, replica: torch.nn.Module, inputs: Any, targets: Tensor) -> None:
-        self._objective, self._replica = objective, replica
+    def __init__(self, objective: Objective, call: Substitution, inputs: Any, targets: Tensor) -> None:
+        self._objective, self._call = objective, call
         self._inputs, self._targets = inputs, targets
 
     def value_and_gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ class Minibatch:
             inputs, targets = map_inputs(Tensor.clone, inputs), targets.clone()
         leaf = point.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            outputs = functional_call(self._replica, objective.layout.named(leaf), (inputs,))
+            outputs = self._call(objective.layout.named(leaf), inputs)
             loss = objective.batch_sum(outputs, targets) / len(targets)
             (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from landscape.config import is_number, is_whole, require
 from landscape.errors import NonFiniteError
@@ -189,6 +188,7 @@ def _train(
     optimizer = torch.optim.SGD([middle], lr=options.lr, momentum=options.momentum)
     draws = generator(options.seed, "bezier", "t")
     model, history = objective.snapshot().model, []
+    call = objective.substitution(model)
     with preserved_rng(), torch.enable_grad(), batch_statistics(model):
         for epoch in range(1, options.epochs + 1):
             optimizer.param_groups[0]["lr"] = options.lr_at(epoch)
@@ -196,7 +196,7 @@ def _train(
             total = torch.zeros((), dtype=torch.float64, device=start.device)
             for t, (inputs, targets) in zip(places, _batches(objective, options, steps, epoch), strict=True):
                 point = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
-                outputs = functional_call(model, objective.layout.named(point), (inputs,))
+                outputs = call(objective.layout.named(point), inputs)
                 loss = sum_over_batch(objective.loss_fn(outputs, targets), targets) / len(targets)
                 total += loss.detach().double() * len(targets)
                 if options.weight_decay:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from landscape.errors import ModelError
 from landscape.objective import Objective
@@ -54,7 +54,7 @@ class StackedEngine:
 
     def __init__(self, objective: Objective, vectors: Sequence[Tensor], *, center: Tensor | None = None) -> None:
         self.objective, self._moves = objective, Moves(objective, vectors, center)
-        self._replica = objective.replica()[1]
+        self._call = objective.substitution(objective.replica()[1])
         self._points = self._moves.center.repeat(self.block, 1)
         self._labels = 0
         classes = objective.targets
@@ -87,13 +87,10 @@ class StackedEngine:
         """Evaluate one point as the plain engine does."""
         named = self.objective.layout.named(weights)
         with torch.no_grad():
-            return self.objective.means(
-                lambda inputs: functional_call(self._replica, named, (inputs,)), self.objective.batches()
-            )
+            return self.objective.means(lambda inputs: self._call(named, inputs), self.objective.batches())
 
     def _one(self, weights: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        named = self.objective.layout.named(weights)
-        outputs = functional_call(self._replica, named, (inputs,))
+        outputs = self._call(self.objective.layout.named(weights), inputs)
         by_class = self._by_class and outputs.ndim == 2 and outputs.dtype in (torch.float32, torch.float64)
         total = (cross_entropy_sum if by_class else self.objective.batch_sum)(outputs, targets).double()
         score, self._labels = score_sum(outputs, targets, self.objective.metric)
