@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -59,13 +59,35 @@ def _no_loss(loss: Any, what: str) -> ConfigError:
     )
 
 
-def followed(loss: Tensor, weights: Tensor) -> Tensor:
+class Differentiable(Protocol):
+    """A loss as a function of weights, in parts."""
+
+    def weights(self) -> Tensor:
+        """Return the present weights, (P,)."""
+        ...
+
+    def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
+        """Yield the loss in parts, which lead back to ``flat``."""
+        ...
+
+
+def followed(loss: Tensor, weights: Tensor, whole: Callable[[], Differentiable] | None = None) -> Tensor:
     """Return a loss that leads back to the weights that it came from.
+
+    Args:
+        loss: Any shape.
+        weights: (P,).
+        whole: Where the weights are some of a model's: the same loss as a function of all. Where that leads back to
+            all of them, the model does not use these, and the loss's derivatives in them are 0.
 
     Raises:
         ConfigError: The weights require a gradient, and the loss has none.
     """
     if weights.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+        if whole is not None:
+            every = whole()
+            next(every.loss_terms(every.weights().requires_grad_(True)))
+            return loss + weights[:0].sum()
         raise ConfigError(
             "The loss has no gradient.",
             expected="a loss computed from the model's outputs by torch's functions",

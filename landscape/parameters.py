@@ -185,14 +185,17 @@ class Layout:
     def layers(self) -> dict[str, tuple[str, ...]]:
         """The parameters' names by the module that they belong to, in order; a parameter of the model's own by itself.
 
+        A module whose parameters hold no numbers is none.
+
         Example:
             >>> Layout.of(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))).layers
             {'0': ('0.weight', '0.bias'), '1': ('1.weight', '1.bias')}
         """
         found: dict[str, tuple[str, ...]] = {}
-        for name in self.names:
+        for name, size in zip(self.names, self.sizes, strict=True):
             owner = name.rpartition(".")[0] or name
-            found[owner] = (*found.get(owner, ()), name)
+            if size:
+                found[owner] = (*found.get(owner, ()), name)
         return found
 
     def flatten(self, source: nn.Module | Mapping[str, Tensor]) -> Tensor:

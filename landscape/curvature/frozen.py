@@ -16,7 +16,7 @@ from landscape.curvature.layers import ask_each
 from landscape.curvature.memory import free_memory, peak_bytes
 from landscape.curvature.operator import CurvatureOperator
 from landscape.differentiable import DifferentiableModel
-from landscape.double_backward import twice_differentiable
+from landscape.double_backward import require_second_derivatives, twice_differentiable
 from landscape.errors import ConfigError
 from landscape.objective import Objective
 
@@ -60,6 +60,7 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
         for name, value in (("memory", memory), ("memory_limit", memory_limit)):
             if value is not None and (not is_whole(value) or value < 0):
                 raise ConfigError(f"{name} is out of range.", expected="bytes, not negative", got=value)
+        self._twice = False
         self._options: dict[str, Any] = {"memory": memory, "memory_limit": memory_limit}
         (objective if memory_limit is None else objective.in_batches_of(_FEW)).check_deterministic()
         whole = objective.snapshot(None if weights is None else objective.check_vector(weights))
@@ -103,6 +104,12 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
             return vectors + _MARGIN * peak_bytes(lambda: self._multiply(next(self._build()), self._flat.detach()))
         finally:
             self.objective = whole
+
+    def _check_twice(self, gradient: Tensor) -> None:
+        """See once that a gradient can be differentiated again: all batches go the same way."""
+        if not self._twice:
+            require_second_derivatives(gradient)
+            self._twice = True
 
     @abstractmethod
     def _build(self) -> Iterator[Graph]:

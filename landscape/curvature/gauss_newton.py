@@ -46,6 +46,8 @@ class OutputCurvature(FrozenOperator[OutputGraph]):
     def _build(self) -> Iterator[OutputGraph]:
         numbers = count()  # enumerate would hold what it gave last
         for outputs, targets in self._model.output_terms(self._flat):
+            if isinstance(outputs, Tensor) and self.objective.is_part:
+                outputs = self.objective.followed(outputs, self._flat)
             if not isinstance(outputs, Tensor) or not outputs.requires_grad:
                 raise ModelError(
                     "The model's output cannot be linearized.",
@@ -55,6 +57,7 @@ class OutputCurvature(FrozenOperator[OutputGraph]):
                 )
             dual = torch.zeros_like(outputs, requires_grad=True)
             pulled = torch.autograd.grad(outputs, self._flat, dual, create_graph=True)[0]
+            self._check_twice(pulled)
             yield OutputGraph(outputs, dual, pulled, self._curvature(next(numbers), outputs.detach(), targets))
             del outputs, dual, pulled  # and with them the batch's graph, before the next one is built
 

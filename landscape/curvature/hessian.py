@@ -94,8 +94,10 @@ class Hessian(FrozenOperator[GradientGraph]):
 
     def _build(self) -> Iterator[GradientGraph]:
         for term in self._model.loss_terms(self._flat):
-            yield GradientGraph(term.detach(), torch.autograd.grad(term, self._flat, create_graph=True)[0])
-            del term  # and with it the batch's graph, before the next one is built
+            gradient = torch.autograd.grad(term, self._flat, create_graph=True)[0]
+            self._check_twice(gradient)
+            yield GradientGraph(term.detach(), gradient)
+            del term, gradient  # and with them the batch's graph, before the next one is built
 
     def _multiply(self, graph: GradientGraph, row: Tensor) -> Tensor:
         return hessian_product(graph.gradient, self._flat, row)
