@@ -245,7 +245,7 @@ class Layout:
         return {n: piece.view(s) for n, s, piece in zip(self.names, self.shapes, pieces, strict=True)}
 
     def check(self, vector: Tensor) -> None:
-        """Raise a MismatchError unless ``vector`` is a tensor of shape (P,), of real numbers."""
+        """Raise a MismatchError unless ``vector`` is a tensor of shape (P,), of real numbers that have values."""
         if not isinstance(vector, Tensor):
             raise MismatchError(
                 "A weight vector is no tensor.",
@@ -253,11 +253,11 @@ class Layout:
                 got=shown(vector),
                 fix="Use objective.weights(), or torch.as_tensor(array).",
             )
-        if tuple(vector.shape) != (self.size,) or vector.is_complex():
+        if tuple(vector.shape) != (self.size,) or vector.is_complex() or vector.is_meta:
             raise MismatchError(
                 "A vector does not fit the model's weights.",
                 expected=f"shape ({self.size},), of real numbers",
-                got=f"shape {tuple(vector.shape)}, {vector.dtype}",
+                got=f"shape {tuple(vector.shape)}, {vector.dtype}, on {vector.device}",
                 fix="Build it from the same model.",
             )
 
@@ -317,13 +317,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model: Any module.
 
     Raises:
-        ModelError: Its weights have no values: they are on the meta device.
+        ModelError: It is none, or its weights have no values: they are on the meta device.
 
     Example:
         >>> inner = torch.nn.Linear(1, 1)
         >>> unwrapped(torch.nn.DataParallel(inner)) is inner
         True
     """
+    require_module(model)
     while True:
         parallel = nn.DataParallel, nn.parallel.DistributedDataParallel
         inner = model.module if isinstance(model, parallel) else getattr(model, "_orig_mod", None)

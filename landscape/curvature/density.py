@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
@@ -129,7 +130,10 @@ def _default_sigma(nodes: np.ndarray) -> float:
 def _check_grid(grid: int | np.ndarray) -> int | np.ndarray:
     if is_whole(grid) and grid >= 2:
         return int(grid)
-    values = np.asarray(grid, dtype=np.float64) if isinstance(grid, np.ndarray | list | tuple) else np.empty(0)
+    values = np.empty(0)
+    if isinstance(grid, np.ndarray | list | tuple):
+        with contextlib.suppress(ValueError, TypeError):  # texts, complex numbers, or rows of several lengths
+            values = np.asarray(grid).astype(np.float64, casting="same_kind")
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ConfigError("grid is out of range.", expected="a number of points, or the points (G,)", got=repr(grid))
     return values

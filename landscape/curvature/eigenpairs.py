@@ -12,9 +12,10 @@ from torch import Tensor
 from landscape.config import is_number, is_whole
 from landscape.curvature.products import Products
 from landscape.curvature.results import Eigenpairs
+from landscape.curvature.rows import check_vectors
 from landscape.curvature.search import Search
 from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning
-from landscape.errors import ConfigError, MismatchError, NonFiniteError, unknown_name
+from landscape.errors import ConfigError, NonFiniteError, unknown_name
 
 ENDS = ("LA", "SA", "LM")
 
@@ -48,14 +49,8 @@ def _start_vectors(operator: Products, start: Tensor | Eigenpairs | None, k: int
     if start is None:
         return ()
     vectors = start.vectors if isinstance(start, Eigenpairs) else start
-    if not isinstance(vectors, Tensor) or vectors.ndim not in (1, 2) or len(vectors) != operator.size:
-        got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
-        raise MismatchError(
-            "The search cannot start from this.",
-            expected=f"Eigenpairs or a tensor of P = {operator.size} weights, shape (P,) or (P, n)",
-            got=got,
-            fix="Give vectors of the same model, or leave start out.",
-        )
+    fix = "Give Eigenpairs or vectors of the same model, or leave start out."
+    check_vectors(vectors, operator.size, "The search cannot start from this.", fix=fix)
     vectors = vectors.detach().reshape(len(vectors), -1)[:, :k]
     if not bool(torch.isfinite(vectors).all()):
         raise NonFiniteError("A start vector holds NaN or infinite numbers.", fix="Leave start out.")

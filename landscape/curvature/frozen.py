@@ -19,6 +19,7 @@ from landscape.differentiable import DifferentiableModel
 from landscape.double_backward import require_second_derivatives, twice_differentiable
 from landscape.errors import ConfigError
 from landscape.objective import Objective
+from landscape.surface.arguments import check_objective
 
 _FEW = 2  # examples
 _MARGIN = 4  # kernels take memory of their own, and the allocator keeps what was freed: 3.1 times was seen
@@ -43,8 +44,8 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
 
     Raises:
         NonDeterministicError: The model draws random numbers in evaluation mode.
-        ConfigError: ``memory`` is negative; ``memory_limit`` is too small for one example; or ``parameters`` fit no
-            weight.
+        ConfigError: It is no objective; ``memory`` is negative; ``memory_limit`` is too small for one example; or
+            ``parameters`` fit no weight.
         MismatchError: ``weights`` do not fit the model.
     """
 
@@ -57,6 +58,7 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
         memory: int | None = None,
         memory_limit: int | None = None,
     ) -> None:
+        check_objective(objective, type(self).__name__)
         for name, value in (("memory", memory), ("memory_limit", memory_limit)):
             if value is not None and (not is_whole(value) or value < 0):
                 raise ConfigError(f"{name} is out of range.", expected="bytes, not negative", got=value)
@@ -118,6 +120,10 @@ class FrozenOperator(CurvatureOperator, Generic[Graph]):
     @abstractmethod
     def _multiply(self, graph: Graph, row: Tensor) -> Tensor:
         """Return one batch's part of the product with a vector, (P,)."""
+
+    def __repr__(self) -> str:
+        """One line: of which objective."""
+        return f"{type(self).__name__}({self.size} x {self.size} of {self.objective!r})"
 
     @property
     def size(self) -> int:

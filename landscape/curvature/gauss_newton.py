@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.config import is_whole
 from landscape.curvature.frozen import FrozenOperator
-from landscape.errors import ConfigError, ModelError
+from landscape.errors import ConfigError, ModelError, NonFiniteError
 from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import generator
+from landscape.surface.arguments import check_objective
 
 Kind = Literal["exact", "monte-carlo", "empirical"]
 Through = Callable[[Tensor], Tensor]
@@ -112,14 +114,14 @@ class GGN(OutputCurvature):
 
     def _curvature(self, number: int, outputs: Tensor, targets: Tensor) -> Through:
         leaf = outputs.requires_grad_(True)
-        loss = self.objective.batch_sum(leaf, targets) / self.objective.examples
+        loss = self.objective.batch_sum(leaf.clone(), targets) / self.objective.examples  # it may write into its copy
         slope = torch.autograd.grad(loss, leaf, create_graph=True)[0]
 
         def through(pushed: Tensor) -> Tensor:
-            if not slope.requires_grad:  # a loss that is linear in the outputs
-                return torch.zeros_like(pushed)
-            found = torch.autograd.grad(slope, leaf, pushed, retain_graph=True, allow_unused=True)[0]
-            return torch.zeros_like(pushed) if found is None else found
+            found = None
+            if slope.requires_grad:
+                found = torch.autograd.grad(slope, leaf, pushed, retain_graph=True, allow_unused=True)[0]
+            return 0 * slope.detach() * pushed if found is None else found  # linear in the outputs; or NaN
 
         return through
 
@@ -155,8 +157,9 @@ class Fisher(OutputCurvature):
         NonDeterministicError: The model draws random numbers in evaluation mode.
         ModelError: Its output is no tensor.
         ConfigError: ``kind`` is unknown; ``samples`` is below 1; ``memory`` or ``memory_limit`` is out of range;
-            ``parameters`` fit no weight; or the objective is no classifier with a plain cross-entropy, where its
-            predictions are asked for.
+            ``parameters`` fit no weight; the loss is no mean over examples, as with labels that are ignored; or the
+            objective is no classifier with a plain cross-entropy, where its predictions are asked for.
+        NonFiniteError: The predictions that "monte-carlo" draws from are NaN.
         MismatchError: ``weights`` do not fit the model.
 
     Example:
@@ -191,8 +194,9 @@ class Fisher(OutputCurvature):
     ) -> None:
         if kind not in ("exact", "monte-carlo", "empirical"):
             raise ConfigError("Unknown kind of Fisher.", expected="'exact', 'monte-carlo' or 'empirical'", got=kind)
-        if samples < 1:
-            raise ConfigError("samples is out of range.", expected="at least 1", got=samples)
+        if not is_whole(samples) or samples < 1:
+            raise ConfigError("samples is out of range.", expected="a whole number of at least 1", got=repr(samples))
+        check_objective(objective, "Fisher")
         if kind != "empirical" and not _is_plain_cross_entropy(objective.loss_fn):
             raise ConfigError(
                 f"The {kind} Fisher needs predicted probabilities.",
@@ -200,7 +204,9 @@ class Fisher(OutputCurvature):
                 got=objective.loss_name,
                 fix="Use GGN, or kind='empirical'.",
             )
-        self.kind, self.samples, self.seed = kind, samples, seed
+        if objective.examples > 1:
+            objective.in_batches_of(1)  # says where the loss is no mean over examples
+        self.kind, self.samples, self.seed = kind, int(samples), seed
         super().__init__(objective, parameters=parameters, weights=weights, memory=memory, memory_limit=memory_limit)
         self._options |= {"kind": kind, "samples": samples, "seed": seed}
 
@@ -208,7 +214,7 @@ class Fisher(OutputCurvature):
         examples = self.objective.examples
         if self.kind == "empirical":
             leaf = outputs.requires_grad_(True)
-            slopes = torch.autograd.grad(self.objective.batch_sum(leaf, targets), leaf)[0]
+            slopes = torch.autograd.grad(self.objective.batch_sum(leaf.clone(), targets), leaf)[0]
             return _outer(slopes.unsqueeze(0), examples)
         if not is_classification(outputs, targets):
             raise ConfigError(
@@ -220,6 +226,13 @@ class Fisher(OutputCurvature):
         p = outputs.softmax(dim=1)
         if self.kind == "exact":
             return lambda pushed: (p * pushed - p * (p * pushed).sum(dim=1, keepdim=True)) / examples
+        if not bool(torch.isfinite(p).all()):
+            raise NonFiniteError(
+                "There is nothing to draw labels from.",
+                expected="finite predictions",
+                got="NaN",
+                fix="Load an earlier checkpoint, or lower the learning rate.",
+            )
         stream = generator(self.seed, "fisher", number, device=outputs.device)
         drawn = torch.multinomial(p, self.samples, replacement=True, generator=stream)  # (B, S)
         return _outer(p - F.one_hot(drawn.T, p.shape[1]).to(p.dtype), examples * self.samples)

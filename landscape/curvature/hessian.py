@@ -57,8 +57,8 @@ class Hessian(FrozenOperator[GradientGraph]):
     Raises:
         NonDeterministicError: The model draws random numbers in evaluation mode.
         NonFiniteError: The loss or its gradient is NaN or infinite at these weights.
-        ConfigError: ``memory`` is negative; ``memory_limit`` is too small for one example; or ``parameters`` fit no
-            weight.
+        ConfigError: ``objective`` is none; ``memory`` is negative; ``memory_limit`` is too small for one example; or
+            ``parameters`` fit no weight.
         MismatchError: ``weights`` do not fit the model.
 
     Warns:
@@ -117,10 +117,6 @@ class Hessian(FrozenOperator[GradientGraph]):
                     gradient += torch.autograd.grad(term, self._flat)[0]
         return loss, gradient
 
-    def __repr__(self) -> str:
-        """One line: of which objective."""
-        return f"Hessian({self.size} x {self.size} of {self.objective!r})"
-
     def _check_finite(self) -> None:
         loss, bad = float(self._loss), int((~torch.isfinite(self._gradient)).sum())
         if not math.isfinite(loss) or bad:
@@ -161,11 +157,13 @@ class Hessian(FrozenOperator[GradientGraph]):
         images = super().__matmul__(torch.stack([u, v], dim=1)).double()
         crossed = torch.stack([u.double() @ images[:, 1], v.double() @ images[:, 0], torch.linalg.vector_norm(images)])
         one, other, size = crossed.tolist()
+        rough = self.dtype != torch.float64
         if abs(one - other) > self._asymmetry() * size:
             warnings.warn(
                 f"The Hessian is not symmetric: u.Hv = {one:.4g} and v.Hu = {other:.4g}. An operation of the model or "
                 "the loss has a wrong second derivative; what is computed from it is wrong too. Known: "
-                "torch.nn.utils.parametrizations.weight_norm (remove it with remove_parametrizations).",
+                "torch.nn.utils.parametrizations.weight_norm (remove it with remove_parametrizations)."
+                + (" Or the loss is so near to 0 that all is rounding: see whether float64 says the same." * rough),
                 SymmetryWarning,
                 stacklevel=3,
             )

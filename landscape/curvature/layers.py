@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from landscape.curvature.operator import CurvatureOperator
 from landscape.curvature.unfinished import InterruptedWarning
 from landscape.errors import ConfigError, unknown_name
 from landscape.progress import progress_bar
@@ -17,6 +19,20 @@ class Answers(dict[str, Any]):
     """Layer to answer, and whether Ctrl-C left some out or cut one short."""
 
     complete: bool = True
+
+
+def _check(question: str | Callable[[Any], Any], options: set[str]) -> None:
+    if callable(question):
+        if options:
+            got, fix = ", ".join(sorted(options)), "Give them within the function."
+            raise ConfigError("Options are for a named question.", got=got, fix=fix)
+        return
+    if question not in QUESTIONS:
+        raise unknown_name("question", question, QUESTIONS)
+    known = inspect.signature(getattr(CurvatureOperator, question)).parameters
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of {question}", name, [*known, "progress"][1:])
 
 
 def ask_each(
@@ -31,19 +47,13 @@ def ask_each(
         options: For the method.
 
     Raises:
-        ConfigError: The question is unknown, or a function with options.
+        ConfigError: The question or an option is unknown, or a function has options.
         KeyboardInterrupt: It came before there was an answer.
 
     Warns:
         InterruptedWarning: It came later.
     """
-    if callable(question):
-        if options:
-            raise ConfigError(
-                "Options are for a named question.", got=", ".join(options), fix="Give them within the function."
-            )
-    elif question not in QUESTIONS:
-        raise unknown_name("question", question, QUESTIONS)
+    _check(question, {name for name in options if name != "progress"})
     shown = bool(options.get("progress", True))
     if question in ("trace", "diagonal", "frobenius_norm", "density"):
         options = {**options, "progress": False}

@@ -17,6 +17,7 @@ from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.surface import grid
+from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.planes import Plane
 
 
@@ -79,6 +80,9 @@ def curvature_map(
         H. Li et al., Visualizing the Loss Landscape of Neural Nets, NeurIPS 2018, section 6.
     """
     begun = time.perf_counter()
+    check_objective(objective, "curvature_map")
+    what, fix = "The plane of curvature_map is none.", "Build one: random_plane(objective), or Plane(one, other)."
+    check_kind(plane, Plane, what, fix=fix)
     counts, extents = grid.both(points), grid.both_extents(extent)
     alpha, beta = (grid.axis(reach, count) for reach, count in zip(extents, counts, strict=True))
     center = objective.weights() if plane.origin is None else objective.check_vector(plane.origin)

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.config import is_whole
 from landscape.curvature.estimators import Estimators
-from landscape.errors import ConfigError, MismatchError
+from landscape.curvature.rows import check_vectors
+from landscape.errors import ConfigError
 
 _BLOCK = 64  # columns of the dense matrix at once
 
@@ -32,14 +34,9 @@ class CurvatureOperator(Estimators):
             (K, P), contiguous and new; K = 1 for one vector.
 
         Raises:
-            MismatchError: The shape is another one.
+            MismatchError: The shape is another one, or these are no real numbers.
         """
-        if not isinstance(vector, Tensor) or vector.ndim not in (1, 2) or len(vector) != self.size:
-            raise MismatchError(
-                f"The {type(self).__name__} cannot be multiplied with this.",
-                expected=f"a tensor of shape ({self.size},) or ({self.size}, K)",
-                got=f"shape {tuple(vector.shape)}" if isinstance(vector, Tensor) else type(vector).__name__,
-            )
+        check_vectors(vector, self.size, f"The {type(self).__name__} cannot be multiplied with this.")
         rows = vector.detach().to(device=self.device, dtype=self.dtype).reshape(self.size, -1).T
         return rows.clone(memory_format=torch.contiguous_format)
 
@@ -53,8 +50,10 @@ class CurvatureOperator(Estimators):
             (P, P), in the operator's dtype, symmetrized.
 
         Raises:
-            ConfigError: P is above the limit.
+            ConfigError: P is above the limit, or that is no whole number.
         """
+        if not is_whole(limit):
+            raise ConfigError("limit is out of range.", expected="a number of weights", got=repr(limit))
         if self.size > limit:
             raise ConfigError(
                 "The matrix is too large to be written down.",
@@ -72,14 +71,17 @@ class CurvatureOperator(Estimators):
     def to_scipy(self) -> Any:
         """Return it as a ``scipy.sparse.linalg.LinearOperator`` (P, P), for ``eigsh`` and its like.
 
-        Products are computed in the operator's dtype and come back in float64 or float32.
+        Products are computed in the operator's dtype and come back in float64 or float32; those of complex vectors are
+        taken part by part.
         """
         from scipy.sparse.linalg import LinearOperator
 
         wide = torch.promote_types(self.dtype, torch.float32)  # NumPy has no bfloat16
 
         def product(array: np.ndarray) -> np.ndarray:
-            return (self @ torch.from_numpy(np.ascontiguousarray(array))).to(wide).cpu().numpy()
+            if np.iscomplexobj(array):
+                return product(array.real) + 1j * product(array.imag)
+            return (self @ torch.from_numpy(np.array(array, dtype=dtype))).to(wide).cpu().numpy()
 
         dtype = torch.empty(0, dtype=wide).numpy().dtype
         found: Any = LinearOperator

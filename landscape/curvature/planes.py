@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from landscape.curvature.frozen import FrozenOperator
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.results import Eigenpairs
 from landscape.curvature.unfinished import whole
 from landscape.errors import ConfigError, MismatchError, unknown_name
+from landscape.surface.arguments import check_kind
 from landscape.surface.directions import Direction, weights_checksum
 from landscape.surface.planes import Plane
 
@@ -33,7 +35,8 @@ def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol:
         The plane, the outermost eigenvector first.
 
     Raises:
-        ConfigError: An option is out of range, there is one weight only, or ``which`` is given for eigenpairs.
+        ConfigError: ``hessian`` is none, an option is out of range, there is one weight only, or ``which`` is given for
+            eigenpairs.
         MismatchError: There is one eigenpair only.
         NonFiniteError: A product is NaN or infinite.
         KeyboardInterrupt: Ctrl-C came before the eigenvectors were found.
@@ -58,6 +61,8 @@ def eigen_plane(hessian: Hessian | Eigenpairs, *, which: str | None = None, tol:
                 "Eigenpairs are chosen already.", got=f"which={which!r}", fix="Leave which out, or pass the Hessian."
             )
         return Plane(*_directions(hessian, 2, None, None, None))
+    what, fix = "An eigen_plane is of something else.", "Build Hessian(objective), or pass what its top(2) returned."
+    check_kind(hessian, FrozenOperator, what, expected="a Hessian, or Eigenpairs", fix=fix)
     chosen = "LA" if which is None else which
     if chosen not in ENDS:
         raise unknown_name("end of the spectrum", chosen, ENDS)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature import Estimate, Fisher
-from landscape.errors import ConfigError, NonFiniteError, unknown_name
+from landscape.errors import ConfigError, NonFiniteError, shown, unknown_name
 from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import preserved_rng
@@ -31,6 +31,7 @@ from landscape.sharpness import (
 from landscape.sharpness.definitions import Measure, chosen_parameters
 from landscape.sharpness.estimates import unknown
 from landscape.sharpness.workbench import Workbench
+from landscape.surface.arguments import check_objective
 
 _FILES = (
     around,
@@ -100,13 +101,16 @@ def measure(
         >>> "initial_weights" in MEASURES["pac_bayes"].needs
         True
     """
-    chosen = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    check_objective(objective, "measure")
+    listed = isinstance(names, Iterable) and not isinstance(names, str)
+    chosen: list[Any] = list(names) if listed else [names]
     if not chosen:
         raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
-    given = dict(parameters or {})
+    given = _given(parameters)
     for name in (*chosen, *given):
-        if name not in MEASURES:
+        if not isinstance(name, str) or name not in MEASURES:
             raise unknown_name("measure", name, MEASURES)
+    chosen = list(dict.fromkeys(chosen))
     versions = {name: MEASURES[name].version(as_published=as_published) for name in chosen}
     options = {name: chosen_parameters(name, version, given.get(name, {})) for name, version in versions.items()}
     if initial_weights is not None:
@@ -117,6 +121,19 @@ def measure(
             for need in version.needs:
                 _CHECKS[need](bench, name, options[name])
         return {name: _computed(bench, version.compute, options[name]) for name, version in versions.items()}
+
+
+def _given(parameters: Any) -> dict[Any, Any]:
+    """What is not to have its default, measure by measure."""
+    given = {} if parameters is None else parameters
+    if not isinstance(given, Mapping) or not all(isinstance(value, Mapping) for value in given.values()):
+        raise ConfigError(
+            "parameters cannot be read.",
+            expected="name of a measure to its parameters, by name",
+            got=shown(parameters),
+            fix='For example {"sam_sharpness": {"rho": 0.1}}.',
+        )
+    return dict(given)
 
 
 def _computed(bench: Workbench, compute: Callable[..., Estimate], options: dict[str, Any]) -> Estimate:
