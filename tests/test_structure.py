@@ -57,6 +57,15 @@ CHANGES: dict[str, tuple[Callable[[nn.Sequential], object], str]] = {
         lambda m: setattr(m[1], "running_var", torch.ones(1)),
         r"buffer '1.running_var': shape \(6,\).*buffer '1.running_var': shape \(1,\)",
     ),
+    "another setting": (lambda m: setattr(m[1], "eps", 0.5), r"eps of layer '1': 1e-05.*eps of layer '1': 0.5"),
+    "a function in the place of a forward": (
+        lambda m: setattr(m[2], "forward", torch.tanh),
+        r"forward of layer '2': not there.*forward of layer '2': the function tanh",
+    ),
+    "one tensor of two": (
+        lambda m: setattr(m[1], "bias", m[0].bias),
+        r"parameter '1.bias': shape \(6,\)\..*parameter '1.bias': shape \(6,\), the same as '0.bias'",
+    ),
 }
 USES: dict[str, Callable[[Objective], object]] = {
     "evaluate": lambda o: o.evaluate(),
@@ -88,11 +97,22 @@ def test_another_structure_is_noticed(change: str) -> None:
 
 
 def test_a_setting_of_a_layer_is_noticed_where_a_result_is_to_say_what_it_is_of() -> None:
-    model = network()
+    """Of a layer of one's own, whose settings are nothing but what it prints."""
+
+    class Times(nn.Module):
+        factor = 1.0
+
+        def extra_repr(self) -> str:
+            return f"factor={self.factor}"
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.factor * x
+
+    model = network().append(Times())
     objective = objective_of(model)
     plane = random_plane(objective)
-    model[1].eps = 1.0
-    with pytest.raises(ModelError, match=r"has changed.*eps=1e-05.*eps=1.0.*new Objective"):
+    model[4].factor = 2.0  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ModelError, match=r"has changed.*factor=1.0.*factor=2.0.*new Objective"):
         evaluate_surface(objective, plane, points=3, progress=False)
     evaluate_surface(objective_of(model), plane, points=3, progress=False)
 
@@ -133,3 +153,41 @@ def test_copies_and_snapshots_are_of_their_own_model() -> None:
     twin.model[2] = nn.Tanh()
     with pytest.raises(ModelError, match="has changed"):
         twin.evaluate()
+
+
+class Shared(nn.Module):
+    """Two layers with one weight, and a function of the user's choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.activation, self.calls = nn.Linear(4, 4), nn.Linear(4, 4), torch.tanh, 0
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.second(self.activation(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: setattr(m, "activation", torch.relu), "activation of the model: the function tanh.*relu"),
+        (lambda m: setattr(m.second, "weight", nn.Parameter(torch.ones(4, 4).double())), "the same as 'first.weight'"),
+    ],
+)
+def test_functions_and_ties_are_seen_too(change: Callable[[nn.Module], object], said: str) -> None:
+    model = Shared().double()
+    objective = objective_of(model)
+    change(model)
+    for ask in (objective.evaluate, objective.gradient, lambda: Hessian(objective)):
+        with pytest.raises(ModelError, match=f"has changed since its objective was made.*{said}"):
+            ask()
+
+
+def test_counters_and_new_values_are_no_other_model() -> None:
+    model = Shared().double()
+    objective = objective_of(model)
+    model(torch.ones(1, 4).double())
+    model.first.weight.data.add_(1)
+    assert objective.evaluate().loss != objective_of(Shared().double()).evaluate().loss
+    assert Hessian(objective).size == objective.size

@@ -80,7 +80,7 @@ class CurvatureOperator(Estimators):
 
         def product(array: np.ndarray) -> np.ndarray:
             if np.iscomplexobj(array):
-                return product(array.real) + 1j * product(array.imag)
+                return product(np.real(array)) + 1j * product(np.imag(array))
             return (self @ torch.from_numpy(np.array(array, dtype=dtype))).to(wide).cpu().numpy()
 
         dtype = torch.empty(0, dtype=wide).numpy().dtype
