@@ -164,15 +164,19 @@ class CurvatureCommand:
     def run(self) -> int:
         """Compute, save, draw, print."""
         from landscape.curvature import Hessian
+        from landscape.curvature.trace import LEAST_PROBES
         from landscape.storage import require_writable, write_json
 
-        for name, least in {"top": 1, "probes": 1, "density_probes": 0, "steps": 1, "memory_limit": 1}.items():
+        probes = LEAST_PROBES.get(self.method, 1)
+        for name, least in {"top": 1, "probes": probes, "density_probes": 0, "steps": 1, "memory_limit": 1}.items():
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
             usable = value is None or value >= least
             require(usable, flag, f"at least {least}", value, f"Use {flag} {max(1, least)} or more.")
         usable = self.rel_error is None or 0 < self.rel_error < math.inf
         require(usable, "--rel-error", "a positive number", self.rel_error, "Leave it out, or use --rel-error 0.05.")
         if self.html is not None:
+            drawn = bool(self.layers or self.density_probes)
+            require(drawn, "--html", "a density or layers to draw", self.html, "Add --layers, or leave --html out.")
             require_writable(self.html)
         run, objective = open_run(self.run_folder, self.split, self.limit)
         most = objective.size
@@ -182,14 +186,17 @@ class CurvatureCommand:
         folder = run.path / "curvature" / short_hash({**settings, **provenance})
         hessian = Hessian(objective, memory_limit=None if self.memory_limit is None else self.memory_limit * 2**20)
         found: dict[str, Any] = {}
-        complete = True
+        failed: BaseException | None = None
         try:
             self._ask(hessian, found)  # figures before they are saved: a full disk must not take them along
-        except KeyboardInterrupt:
+        except BaseException as error:
             if not found:
                 raise
-            complete = False
-        if not complete and _is_complete(folder):
+            failed = error
+        complete = failed is None
+        if failed is not None and is_complete(folder / "provenance.json"):
+            if not isinstance(failed, KeyboardInterrupt):
+                raise failed
             print(f"interrupted    nothing is saved: {folder} holds the same, complete")
             return 130
         self._save(found, folder)
@@ -199,6 +206,8 @@ class CurvatureCommand:
             page = folder / ("density.html" if "density" in found else "layers.html")
             print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
         print(f"saved          {folder}" + ("" if complete else ", what there was: it was interrupted"))
+        if failed is not None and not isinstance(failed, KeyboardInterrupt):
+            raise failed
         return 0 if complete else 130
 
     def _ask(self, hessian: Hessian, found: dict[str, Any]) -> None:
@@ -248,12 +257,15 @@ def _stop_after_a_part(*results: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _is_complete(folder: Path) -> bool:
-    """Whether a folder holds results that were not interrupted."""
+def is_complete(path: Path) -> bool:
+    """Whether a file says of results that they were not interrupted; one that is not there or damaged does not."""
+    from landscape.errors import StorageError
     from landscape.storage import read_json
 
-    path = folder / "provenance.json"
-    return path.exists() and read_json(path).get("complete", True)
+    try:
+        return bool(read_json(path).get("complete", True))
+    except (StorageError, AttributeError):
+        return False
 
 
 def _figures(found: dict[str, Any], objective: Objective, described: str) -> list[Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from landscape.cli_analysis import described, open_run, short_hash, write_page
+from landscape.cli_analysis import described, is_complete, open_run, short_hash, write_page
 from landscape.cli_options import Words
+from landscape.config import require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,25 +50,29 @@ class SharpnessCommand:
         from landscape.errors import unknown_name
         from landscape.plotting import sharpness
         from landscape.sharpness import MEASURES
-        from landscape.storage import read_json, require_writable, write_json
+        from landscape.storage import require_writable, write_json
 
         for name in self.measure:
             if name not in MEASURES:
                 raise unknown_name("measure", name, MEASURES)
-        if self.json is not None:
-            require_writable(self.json)
+        for path in (self.json, self.html):
+            if path is not None:
+                require_writable(path)
+        differ = self.json is None or self.html is None or self.json.absolute() != self.html.absolute()
+        require(differ, "--html", "another file than --json", self.html, "Give the picture a name of its own.")
         run, objective = open_run(self.run_folder, self.split, self.limit)
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:
             objective = _balanced(objective)
         found: dict[str, Estimate] = {}
-        complete = True
+        failed: BaseException | None = None
         try:
             self._measure(objective, start, found)
-        except KeyboardInterrupt:
+        except BaseException as error:
             if not found:
                 raise
-            complete = False
+            failed = error
+        complete = failed is None
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None, "html": None}
         provenance = objective.provenance()
         path = self.json or run.path / "sharpness" / f"{short_hash({**settings, **provenance})}.json"
@@ -75,7 +80,9 @@ class SharpnessCommand:
             name: {**dataclasses.asdict(value), "unit": MEASURES[name].unit, "definition": MEASURES[name].definition}
             for name, value in found.items()
         }
-        if not complete and path.exists() and read_json(path).get("complete", True):
+        if failed is not None and is_complete(path):
+            if not isinstance(failed, KeyboardInterrupt):
+                raise failed
             print(f"interrupted    nothing is saved: {path} holds the same, complete")
             return 130
         write_json(path, {"measures": values, "settings": settings, "complete": complete, **provenance})
@@ -84,6 +91,8 @@ class SharpnessCommand:
             page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
             print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
         print(f"saved          {path}" + ("" if complete else ", what there was: it was interrupted"))
+        if failed is not None and not isinstance(failed, KeyboardInterrupt):
+            raise failed
         return 0 if complete else 130
 
     def _measure(self, objective: Objective, start: Tensor | None, found: dict[str, Estimate]) -> None:

@@ -15,7 +15,8 @@ from landscape.errors import unknown_name
 from landscape.progress import Progress, progress_bar
 
 METHODS = ("hutchinson", "hutch++", "xtrace", "exact")
-_LEAST_PROBES = {"hutch++": 3, "xtrace": 4}
+LEAST_PROBES = {"hutch++": 3, "xtrace": 4}
+"""Method to the fewest probes that it can work with, where one is too few."""
 
 
 def trace_estimate(
@@ -35,7 +36,7 @@ def trace_estimate(
     """
     if method not in METHODS:
         raise unknown_name("trace method", method, METHODS)
-    check_probes(probes, _LEAST_PROBES.get(method, 1))
+    check_probes(probes, LEAST_PROBES.get(method, 1))
     check_rel_error(rel_error)
     if method == "xtrace" and operator.size <= (probes if rel_error is None else min(probes, LEAST)):
         method = "exact"  # it takes fewer products

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.config import is_whole, require
+from landscape.config import is_number, is_whole, require
 from landscape.curvature import Eigenpairs, Hessian
 from landscape.errors import ConfigError, CorruptFileError, StorageError, StudyError
 from landscape.progress import progress_bar
@@ -178,6 +178,10 @@ def compare_flatness(
         P. Foret et al., Sharpness-Aware Minimization, ICLR 2021, figure 3: 24.2 with SGD, 1.0 with SAM.
     """
     require(is_whole(seeds) and seeds >= 1, "seeds", "at least 1", seeds)
+    require(is_number(tol) and 0 < tol < math.inf, "tol", "a positive number", tol, "Use 1e-3.")
+    most = math.inf if base.limit is None else base.limit
+    some = examples is None or (is_whole(examples) and 1 <= examples <= most)
+    require(some, "examples", f"a whole number from 1 to {most:g}", examples)
     require(base.optimizer == "sgd", "optimizer", "sgd, which the others are compared with", base.optimizer)
     if unknown := [name for name in radii if name not in RADIUS_OF]:
         raise ConfigError(f"{unknown[0]!r} has no radius.", expected=", ".join(RADIUS_OF), got=unknown[0])

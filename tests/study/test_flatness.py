@@ -91,6 +91,10 @@ def test_what_is_saved_comes_back(found, tmp_path):
         (BASE, {"radii": {"sgd": 0.1}}, "has no radius"),
         (BASE.replace(optimizer="sam"), {}, "optimizer"),
         (BASE.replace(seed=3), {}, "set by the study"),
+        (BASE, {"tol": -1.0}, "tol is out of range"),
+        (BASE, {"tol": float("nan")}, "tol is out of range"),
+        (BASE, {"examples": 0}, "examples is out of range"),
+        (BASE.replace(limit=50), {"examples": 51}, "a whole number from 1 to 50"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path, base, changes, message):
