@@ -81,7 +81,8 @@ class Estimate(StoredResult):
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        return {name: array.item() for name, array in arrays.items()}
+        numbers = {name: array.item() for name, array in arrays.items()}
+        return {**numbers, **{name: float(numbers[name]) for name in ("value", "stderr")}}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -189,7 +190,10 @@ class Eigenpairs(StoredResult):
 
     @classmethod
     def _unpacked(cls, arrays: dict[str, np.ndarray], text: Any) -> dict[str, Any]:
-        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(getattr(torch, text))
+        dtype = getattr(torch, text)
+        if not isinstance(dtype, torch.dtype):
+            raise TypeError(f"{text} is no dtype")
+        vectors = torch.from_numpy(np.array(arrays["vectors"])).to(dtype)
         numbers = {"matvecs": int(arrays["matvecs"]), "complete": bool(arrays.get("complete", True))}
         return {**arrays, "vectors": vectors, **numbers}
 

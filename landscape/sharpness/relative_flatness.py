@@ -55,6 +55,7 @@ def relative_flatness(bench: Workbench, *, layer: str | None, probes: int) -> Es
     """Compute the measure "relative_flatness"."""
     part = bench.objective.restricted(layer_weight(bench, layer))
     (weight,) = part.layout.named(part.weights()).values()
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))  # half precision has no such decomposition
     root = torch.linalg.qr(weight.T).R.T  # (d, k), with root root^T = W W^T
     forms = []
     with Hessian(part) as hessian, bench.bar("relative_flatness", probes, "product") as bar:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from landscape.errors import CorruptFileError, MismatchError, shown
+from landscape.errors import CorruptFileError, LandscapeError, MismatchError, first_line, shown
 from landscape.storage import load_arrays, save_arrays
 
 _KIND, _TEXT, _VERSION = "__kind__", "__text__", 1
@@ -153,7 +153,17 @@ class StoredResult(ABC):
 
         Raises:
             StorageError: There is no such file.
-            CorruptFileError: It is damaged.
+            CorruptFileError: It is damaged, or what it holds makes no such result.
             MismatchError: It holds something else.
         """
-        return cls(**cls._unpacked(*load_result(path, cls.__name__, cls._names, optional=cls._optional)))
+        held = load_result(path, cls.__name__, cls._names, optional=cls._optional)
+        try:
+            return cls(**cls._unpacked(*held))
+        except LandscapeError:
+            raise
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CorruptFileError(
+                f"{path} holds values that make no {cls.__name__}.",
+                got=first_line(error),
+                fix="Compute it again, or read it with the version that wrote it.",
+            ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,8 @@ from torch import nn
 from landscape.curvature import Hessian
 from landscape.errors import ConfigError
 from landscape.objective import Objective
-from landscape.sharpness import balance
+from landscape.seeding import generator, seeded
+from landscape.sharpness import balance, measure
 from tests.sharpness.problems import drawn, found, quadratic, relu_data, relu_net, relu_objective, rescaled, spd
 
 
@@ -81,3 +84,19 @@ def test_no_such_layer() -> None:
     frozen[4].weight.requires_grad_(False)
     with pytest.raises(ConfigError, match="one of '0', '2'"):
         found(relu_objective(frozen), "relative_flatness", layer="4")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    """Which has no QR decomposition of its own; its numbers have two or three digits."""
+    with seeded(0, "tests", "half"):
+        model = nn.Linear(4, 3).double()
+    x = torch.randn(20, 4, generator=generator(0, "tests", "half"), dtype=torch.float64)
+    exact, coarse = (
+        measure(
+            Objective(copy.deepcopy(model).to(kind), (x, torch.arange(20) % 3)), "relative_flatness", progress=False
+        )
+        for kind in (torch.float64, dtype)
+    )
+    found, expected = coarse["relative_flatness"], exact["relative_flatness"]
+    assert found.value == pytest.approx(expected.value, rel=0.05) and found.stderr > 0
