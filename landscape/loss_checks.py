@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from landscape.errors import ConfigError, NonDeterministicError, shown
+from landscape.errors import ConfigError, NonDeterministicError, first_line, shown
 from landscape.fixed_data import FixedData
 from landscape.inputs import map_inputs, named_tensors
 
@@ -189,11 +189,17 @@ def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], dat
         x = map_inputs(lambda tensor: tensor[part].clone(), inputs)
         return float(sum_over_batch(loss_fn(replica(x), y), y)) / len(chosen)
 
+    one_batch = data.examples <= data.batch_size
     everything, precision = slice(None), torch.finfo(_precision(data)).eps
     for split in sorted({1, len(chosen) // 3, len(chosen) // 2} - {0, len(chosen)}):
-        parts = [share(slice(None, split)), share(slice(split, None))]
+        try:
+            parts = [share(slice(None, split)), share(slice(split, None))]
+        except (ValueError, RuntimeError) as error:  # BatchNorm1d of one example, without running statistics
+            _complain(f"{whole:.6g} for some examples at once, and {first_line(error)} for two parts", one_batch)
+            break
         if _differ(whole, parts, precision) and not _differ(whole, [share(everything)], precision):  # not by chance
-            _complain(whole, parts, one_batch=data.examples <= data.batch_size)
+            got = f"{whole:.6g} for some examples at once, and {sum(parts):.6g} from two parts of them"
+            _complain(got, one_batch)
             break
     return in_place
 
@@ -219,9 +225,8 @@ def _differ(whole: float, parts: list[float], precision: float) -> bool:
     return not abs(whole - sum(parts)) <= tolerance * max(abs(whole), *map(abs, parts))
 
 
-def _complain(whole: float, parts: list[float], *, one_batch: bool) -> None:
+def _complain(got: str, one_batch: bool) -> None:
     what = "The loss of a batch is not the mean over its examples, so its value depends on the batch size."
-    got = f"{whole:.6g} for some examples at once, and {sum(parts):.6g} from two parts of them"
     if one_batch:
         warnings.warn(f"{what} All data is in one batch here. Got: {got}.", ReductionWarning, stacklevel=4)
         return
@@ -230,5 +235,6 @@ def _complain(whole: float, parts: list[float], *, one_batch: bool) -> None:
         expected="parts that add up, weighted by their examples",
         got=got,
         fix="Use reduction='mean' over examples without class weights or ignored labels (or reduction='none' and a "
-        "mean of your own), or a batch_size of at least the number of examples, so that there is one batch.",
+        "mean of your own), normalization with running statistics, or a batch_size of at least the number of examples, "
+        "so that there is one batch.",
     )

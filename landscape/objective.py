@@ -100,8 +100,8 @@ class Objective(Replicated):
             self._data: FixedData = fix_data(data, device=self.device, dtype=self.dtype, batch_size=batch_size)
             self._flat, self._replica = self._make_replica(model)
             with frozen_precision_told(model, self.dtype):
-                one = map_inputs(Tensor.clone, self._data.select(slice(1))[0])
-                self._logits = holds_logits(self._replica, one, loss_fn)
+                few = map_inputs(Tensor.clone, self._data.select(slice(2))[0])
+                self._logits = holds_logits(self._replica, few, loss_fn)
             if self._logits:
                 self._flat, self._replica = self._make_replica(model)
             self._data = replace(self._data, copies=check_mean(self._replica, loss_fn, self._data))

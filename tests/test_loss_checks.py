@@ -246,3 +246,14 @@ def test_small_cross_entropies_are_as_exact_as_torchs(gap: float, offset: float)
     theirs = abs(F.cross_entropy(scores, targets, reduction="sum").double() - exact) / exact
     ours = abs(cross_entropy_sum(scores, targets).double() - exact) / exact
     assert ours <= 2 * theirs + 2e-7
+
+
+def test_normalization_over_the_batch_is_named():
+    """Its outputs depend on who else is in the batch, and the loss is not to blame."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)).double()
+    x = torch.randn(20, 4, generator=generator(0, "tests", "batch"), dtype=torch.float64)
+    data = x, torch.arange(20) % 3
+    with pytest.raises(ConfigError, match="Expected more than 1 value.*normalization with running statistics"):
+        Objective(model, data, batch_size=8)
+    with pytest.warns(ReductionWarning, match="All data is in one batch here"):
+        assert math.isfinite(Objective(model, data).evaluate().loss)
