@@ -36,7 +36,7 @@ class Bounds:
         folded: The nodes that are convolutions with what follows them.
 
     Example:
-        >>> modules = fx.symbolic_trace(nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Tanh()))
+        >>> modules = fx.symbolic_trace(nn.Sequential(nn.Conv1d(1, 1, 1), nn.ReLU(), nn.Tanh()).eval())
         >>> _, conv, relu, tanh, _ = modules.graph.nodes
         >>> found = Bounds(modules, {conv}).of({conv: (3.0, 1.0)}, most=2.0)  # 3 * 2 + 1
         >>> found[conv], found[relu], tanh in found

@@ -40,9 +40,10 @@ def robustness(
         DataError: There is nothing to draw.
 
     Example:
+        >>> from math import nan
         >>> from landscape.robustness import RobustAccuracy
         >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0, 1], broken=[[False, False], [True, False]],
-        ...     sizes=[[np.nan, np.nan], [0.5, np.nan]], settings={}, provenance={})
+        ...     sizes=[[nan, nan], [0.5, nan]], settings={}, provenance={})
         >>> robustness(one).data[0].y.tolist()
         [100.0, 50.0]
     """
