@@ -24,9 +24,10 @@ class Series:
     """One curve, one row of points, or bars.
 
     ``x`` and ``y`` are (N,); ``error`` (N,) is the half width of the band around ``y`` and ``x_error`` (N,) that of
-    the bars along ``x``. ``name`` "" keeps the series out of the legend; ``hover`` is one text a point. Points without
-    a line have bars in place of the band. ``hollow`` (N,) says which markers are drawn open. ``bars`` are horizontal,
-    from 0 to ``x`` at the height ``y``.
+    the bars along ``x``; ``limits``, (N,) each, are the ends of a band that need not lie around ``y``. ``name`` ""
+    keeps the series out of the legend; ``hover`` is one text a point. Points without a line have bars in place of the
+    band. ``hollow`` (N,) says which markers are drawn open. ``bars`` are horizontal, from 0 to ``x`` at the height
+    ``y``.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Series:
     style: Style
     error: np.ndarray | None = None
     x_error: np.ndarray | None = None
+    limits: tuple[np.ndarray, np.ndarray] | None = None
     line: bool = True
     markers: bool = True
     size: float = 6.0
@@ -176,9 +178,12 @@ def _with_zero(panel: Axes) -> Axes:
 
 def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return x, lower and upper of a series' band, each (N,), NaN without a finite value; None without a band."""
-    if series.error is None or not series.line or not np.any(np.nan_to_num(series.error) > 0):
+    if series.limits is not None:
+        lower, upper = series.limits
+    elif series.error is None or not series.line or not np.any(np.nan_to_num(series.error) > 0):
         return None
-    lower, upper = series.y - series.error, series.y + series.error
+    else:
+        lower, upper = series.y - series.error, series.y + series.error
     if log:
         positive = series.y[series.y > 0]
         lower = np.maximum(lower, 0.1 * positive.min() if positive.size else np.nan)

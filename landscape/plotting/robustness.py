@@ -44,7 +44,7 @@ def robustness(
         >>> from landscape.robustness import RobustAccuracy
         >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0, 1], broken=[[False, False], [True, False]],
         ...     sizes=[[nan, nan], [0.5, nan]], settings={}, provenance={})
-        >>> robustness(one).data[0].y.tolist()
+        >>> robustness(one).data[-1].y.tolist()  # in front of its band
         [100.0, 50.0]
     """
     named = found if isinstance(found, Mapping) else {found.attack: found}
@@ -62,7 +62,7 @@ def robustness(
                 name=name,
                 x=factor * one.epsilons,
                 y=100.0 * one.accuracy,
-                error=100.0 * (one.interval[:, 1] - one.interval[:, 0]) / 2,
+                limits=(100.0 * one.interval[:, 0], 100.0 * one.interval[:, 1]),
                 style=looks[name],
                 hover=tuple(
                     f"<b>{name}</b><br>radius {factor * radius:.4g}<br>{100 * share:.1f} % right "

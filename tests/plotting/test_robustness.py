@@ -44,6 +44,12 @@ def test_one_result_is_named_after_its_attack(backend):
         assert curve.get_ydata().tolist() == [100, 75]
 
 
+def test_the_band_is_wilsons_interval_which_ends_at_100_percent():
+    (band,) = [trace for trace in robustness(ONE).data if trace.fill == "toself"]
+    ends = np.array([y for y in band.y if y is not None and np.isfinite(y)])
+    assert ends.max() <= 100 and np.isclose(ends, 100 * ONE.interval[1, 0]).any()
+
+
 def test_nothing_to_draw():
     with pytest.raises(DataError, match="nothing to draw"):
         robustness({})
