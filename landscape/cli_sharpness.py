@@ -117,7 +117,8 @@ class SharpnessCommand:
                 print(f"{name:<{width}}  does not apply: {str(error).splitlines()[0]}")
                 continue
             found[name] = estimate
-            print(f"{name:<{width}}  {estimate} {MEASURES[name].unit}")
+            unit = MEASURES[name].unit
+            print(f"{name:<{width}}  {estimate}" + (f"  [{unit}]" if unit != "1" else ""))
 
 
 def _initial_weights(run: Run, *, balanced: bool) -> Tensor | None:

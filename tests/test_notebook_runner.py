@@ -151,6 +151,15 @@ def test_a_run_sets_parameters_runs_static_and_leaves_the_environment(tmp_path, 
 
 
 @pytest.mark.notebook
+def test_what_a_cell_estimates_of_the_time_is_said_while_it_runs(tmp_path, capsys):
+    path = write(tmp_path / "a.ipynb", "print('About 1.3 h on this machine: 6 surfaces')", "print('About this')")
+    run_notebook(path, tmp_path / "out.ipynb")
+    assert "About 1.3 h on this machine: 6 surfaces\n" in capsys.readouterr().out
+    run_notebook(path, tmp_path / "out.ipynb", progress=False)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.notebook
 def test_a_failing_cell_is_named_and_what_ran_is_kept(tmp_path):
     path = write(tmp_path / "a.ipynb", "print('first')", "a = 1\nb = a / 0\nc = 2", "print('never')")
     with pytest.raises(NotebookError, match="ZeroDivisionError: division by zero") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Estimate(StoredResult):
     complete: bool = True
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.stderr:.2g}"
+        return f"{self.value:.4g} ± {'unknown' if math.isnan(self.stderr) else f'{self.stderr:.2g}'}"
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the bounds that the true number lies between with a given probability, about.

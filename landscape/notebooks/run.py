@@ -18,7 +18,7 @@ from landscape.notebooks.page import export_html
 from landscape.notebooks.parameters import check_parameters, parameters_of, read_notebook
 from landscape.notebooks.places import bundled_folder
 from landscape.notebooks.rules import check_values
-from landscape.progress import progress_bar
+from landscape.progress import Progress, progress_bar
 from landscape.storage import write_text
 
 _ENVIRONMENT = {"LANDSCAPE_MODE": "static", "PLOTLY_RENDERER": "plotly_mimetype", "MPLBACKEND": "agg"}
@@ -205,7 +205,7 @@ def _execute(
                 progress_bar=False,
                 store_widget_state=False,
                 execution_timeout=timeout,
-                on_cell_executed=lambda **_: bar.update(),
+                on_cell_executed=lambda cell, **_: _seen(cell, bar, said=progress),
                 extra_arguments=["--log-level=ERROR"],
             )
     except PapermillExecutionError as error:
@@ -217,6 +217,15 @@ def _execute(
     except NoSuchKernel:
         return f"there is no kernel {kernel!r}; use 'python3'."
     return None
+
+
+def _seen(cell: Any, bar: Progress, *, said: bool) -> None:
+    """Count a cell, and say what it estimated of the time that the others will take."""
+    texts = (output.text for output in cell.get("outputs", []) if output.output_type == "stream")
+    for line in "".join(texts).splitlines() if said else []:
+        if " on this machine" in line and line.startswith(("About ", "An unknown time")):
+            print(line, flush=True)
+    bar.update()
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def layers(
     answers: Answers | Mapping[str, Answers],
     *,
     backend: Backend = "plotly",
+    question: str = "",
     sizes: Mapping[str, int] | Layout | None = None,
     log: bool | None = None,
     title: str = "Where in the network is the curvature?",
@@ -48,6 +49,8 @@ def layers(
             returns them; or question -> that, a panel each: ``{"top": hessian.layerwise("top", k=1), "trace":
             hessian.layerwise("trace")}``.
         backend: "plotly" or "matplotlib".
+        question: What ``answers`` answer, where they are of one question: "top", "trace" or "frobenius_norm" name the
+            axis and its unit, any other word itself.
         sizes: Layer -> how many weights it has, or ``objective.layout``: adds the trace per weight to a "trace".
         log: True for log10 axes; by default for the panels whose values are all positive and span more than a decade. A
             log axis has no 0 that bars could begin at: points stand there instead.
@@ -62,6 +65,8 @@ def layers(
         DataError: There is nothing to draw, an answer is no number, or the panels are of different layers.
     """
     panels = _panels(answers)
+    if question and "" in panels:
+        panels = {question: panels[""]}
     if sizes is not None and "trace" in panels:
         panels = _with_share(panels, sizes)
     names = tuple(next(iter(panels.values())))

@@ -54,7 +54,7 @@ MEASURES: dict[str, Measure] = {entry.name: entry for file in _FILES for entry i
 
 def measure(
     objective: Objective,
-    names: str | Iterable[str],
+    names: str | Iterable[str] | None = None,
     *,
     seed: int = 0,
     initial_weights: Tensor | None = None,
@@ -70,8 +70,9 @@ def measure(
 
     Args:
         objective: What to measure. Its model is not changed.
-        names: One or more names of :data:`MEASURES`, which says what each one is and costs. All of them take, at the
-            defaults, about 320 Hessian products, 400 forward passes and at most 60 gradients over all data.
+        names: One or more names of :data:`MEASURES`, which says what each one is and costs; None for all that apply
+            here. All of them take, at the defaults, about 320 Hessian products, 400 forward passes and at most 60
+            gradients over all data.
         seed: Names all draws; measures of one call share them, so they can be compared.
         initial_weights: (P,) the weights that training began from, for measures of the distance travelled; of
             ``balance(initial_model)`` where the model is balanced.
@@ -86,8 +87,8 @@ def measure(
         weights is NaN, or infinite so that a measure has no value, that is NaN.
 
     Raises:
-        ConfigError: A name is unknown, or none is given; a parameter is unknown or out of range; or a measure does not
-            apply: it needs the initial weights, a classifier, cross-entropy or a linear layer.
+        ConfigError: A name is unknown, or the list is empty; a parameter is unknown or out of range; or a named measure
+            does not apply: it needs the initial weights, a classifier, cross-entropy or a linear layer.
         MismatchError: ``initial_weights`` does not fit.
         NonDeterministicError: The model draws random numbers in evaluation mode.
 
@@ -103,7 +104,7 @@ def measure(
     """
     check_objective(objective, "measure")
     listed = isinstance(names, Iterable) and not isinstance(names, str)
-    chosen: list[Any] = list(names) if listed else [names]
+    chosen: list[Any] = list(MEASURES) if names is None else list(names) if listed else [names]
     if not chosen:
         raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
     given = _given(parameters)
@@ -117,9 +118,14 @@ def measure(
         objective.check_vector(initial_weights)
     with torch.inference_mode(False), preserved_rng(), np.errstate(all="ignore"):  # NaN is data
         bench = Workbench(objective, seed=seed, initial_weights=initial_weights, progress=progress)
-        for name, version in versions.items():
-            for need in version.needs:
-                _CHECKS[need](bench, name, options[name])
+        for name, version in list(versions.items()):
+            try:
+                for need in version.needs:
+                    _CHECKS[need](bench, name, options[name])
+            except ConfigError:
+                if names is not None:
+                    raise
+                del versions[name]
         return {name: _computed(bench, version.compute, options[name]) for name, version in versions.items()}
 
 

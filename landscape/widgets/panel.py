@@ -26,6 +26,10 @@ _MOST_FRAMES = 17
 _DRAW_EVERY = 0.25  # seconds between pictures while something is being filled in
 
 
+AT_START = "Where the slider stands at first:"
+"""What the words below a figure in a page without a kernel begin with."""
+
+
 class Panel:
     """Controls that set the arguments of a computation whose result is drawn.
 
@@ -328,7 +332,16 @@ class Panel:
 
     def static_parts(self) -> list[tuple[go.Figure, str]]:
         """Return what stands for the panel in a page without a kernel: figures, and where they start in words."""
-        return [(self.figure_with_frames(), self.note(self.result()))]
+        return [(self.figure_with_frames(), self.at_start(self.result()))]
+
+    def at_start(self, result: Any) -> str:
+        """Say a result in words, and that they do not follow the slider of a page without a kernel.
+
+        Args:
+            result: Of the controls' first values.
+        """
+        said = self.note(result)
+        return f"{AT_START}\n{said}" if said and self.frames_over is not None else said
 
     def show(self, mode: Mode = "auto") -> None:
         """Show the panel as a cell's output: live widgets, or figures with plotly's own slider.

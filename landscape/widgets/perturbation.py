@@ -341,7 +341,9 @@ class PerturbationExplorer(Panel):
 
     def static_parts(self) -> list[tuple[go.Figure, str]]:
         """Return a figure with a slider for each method, and where it starts in words."""
-        return [(self.figure_with_frames(method=name), self.note(self.result(method=name))) for name in self.methods]
+        return [
+            (self.figure_with_frames(method=name), self.at_start(self.result(method=name))) for name in self.methods
+        ]
 
 
 def _curve(moves: list[Move | None]) -> np.ndarray:

@@ -67,3 +67,7 @@ def test_whole_files_of_other_values_are_named(tmp_path, kind, arrays, text):
     save_result(path, kind.__name__, arrays, text)
     with pytest.raises(CorruptFileError, match=rf"result.npz holds values that make no {kind.__name__}.*again"):
         kind.load(path)
+
+
+def test_an_error_that_is_not_known_is_said_so() -> None:
+    assert str(Estimate(value=2.0, stderr=float("nan"), matvecs=0)) == "2 ± unknown"

@@ -236,6 +236,12 @@ def test_layers_are_bars_in_the_order_of_the_network_with_their_errors(objective
     assert list(share.error_x.array) == pytest.approx(np.array(trace.error_x.array) / [56, 45, 18])
 
 
+def test_answers_of_one_question_are_named_by_it(answers):
+    unit = plotting.layers(answers["trace"], log=False, question="trace").layout.xaxis.title.text
+    assert unit == plotting.layers({"trace": answers["trace"]}, log=False).layout.xaxis.title.text != "value"
+    assert plotting.layers(answers["trace"], log=False).layout.xaxis.title.text == "value"
+
+
 def test_a_log_axis_has_points_since_bars_begin_nowhere():
     values = {"a": Estimate(1.0, 0.1, 9), "b": Estimate(1000.0, 1.0, 9), "c": Estimate(-1.0, 0.1, 9)}
     figure = plotting.layers(values, log=True)

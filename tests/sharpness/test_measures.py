@@ -197,6 +197,17 @@ def test_a_flatter_copy_is_flatter(objective: Objective) -> None:
         assert found(softened, name).value < found(sharp, name).value
 
 
+def test_without_names_all_that_apply_are_measured(objective: Objective) -> None:
+    found = measure(objective, progress=False)
+    refused = {name for name in MEASURES if name not in found}
+    assert refused and list(found) == [name for name in MEASURES if name in found]
+    for name in refused:
+        with pytest.raises(ConfigError):
+            measure(objective, name, progress=False)
+    start = objective.weights() + 0.1
+    assert "pac_bayes" in refused and "pac_bayes" in measure(objective, initial_weights=start, progress=False)
+
+
 def test_unknown_and_unfit(objective: Objective) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'lambda_max'"):
         measure(objective, ["lambdamax"], progress=False)

@@ -12,6 +12,7 @@ import landscape as ll
 from landscape.errors import ConfigError, DataError, MismatchError
 from landscape.objective import Objective
 from landscape.widgets import PerturbationExplorer
+from landscape.widgets.panel import AT_START
 
 
 @pytest.fixture
@@ -167,7 +168,8 @@ def test_a_static_page_has_a_slider_for_each_method(objectives):
     explorer = explorer_of(objectives, methods=["amp", "sam"])
     parts = explorer.static_parts()
     figures = [figure for figure, _ in parts]
-    assert [words.split()[0] for _, words in parts] == ["AMP", "SAM"]
+    assert [words.removeprefix(AT_START).split()[0] for _, words in parts] == ["AMP", "SAM"]
+    assert all(words.startswith(AT_START) for _, words in parts)  # they do not follow the slider
     assert [figure.layout.sliders[0].currentvalue.prefix[:1] for figure in figures] == ["ε", "ρ"]
     frames = {frame.name: frame for frame in figures[1].frames}
     assert {"0", "0.1", "1"} <= set(frames)
