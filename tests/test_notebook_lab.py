@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser import CHROMIUM
-from tests.lab import Tab, chromium, place, serving
+from tests.lab import BODY, Tab, chromium, place, serving
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 PERTURBATIONS = next(path for path in NOTEBOOKS if path.name.startswith("02_"))
@@ -166,3 +166,38 @@ def test_a_training_in_jupyterlab(tmp_path: Path) -> None:
         tab.page.screenshot(path=tmp_path / "cancelled.png")
         assert tab.page.evaluate(ALERTS) == []
         assert tab.seen.faults == [] and tab.seen.outside == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_in_jupyterlab(path: Path, tmp_path: Path) -> None:
+    """Live: every cell runs, every picture is drawn without a word on the console, and a slider moves by keyboard."""
+    name = place(path, tmp_path, "root = 'runs'")
+    with serving(tmp_path) as address, chromium() as browser:
+        tab = Tab(browser.new_page(viewport={"width": 1300, "height": 1150}), address, name)
+        tab.run_all()
+        assert tab.ask("[suite.mode, suite.profile.name in ('quick', 'standard')]") == ["live", True]
+        count = tab.page.evaluate(f"() => {BODY}.content.model.cells.length")
+        moved = False
+        for number in range(count):
+            tab.page.evaluate(f"() => {BODY}.content.scrollToItem({number}, 'start')")
+            tab.page.wait_for_timeout(500)
+            if not moved and tab.page.evaluate(f"() => !!{HANDLE}"):
+                moved = _moves_by_keyboard(tab)
+        tab.page.screenshot(path=tmp_path / "last.png")
+        assert moved
+        assert tab.page.evaluate(ALERTS) == []
+        assert tab.seen.faults == [] and tab.seen.outside == []
+
+
+def _moves_by_keyboard(tab: Tab) -> bool:
+    """Move the first slider that is seen by one stop, and tell whether it did."""
+    value = f"() => {HANDLE}.getAttribute('aria-valuenow')"
+    before = tab.page.evaluate(value)
+    tab.page.evaluate(f"() => {HANDLE}.focus()")
+    for key in ("ArrowRight", "ArrowLeft"):  # it may stand at an end
+        tab.page.keyboard.press(key)
+        tab.page.wait_for_timeout(500)
+        if tab.page.evaluate(value) != before:
+            return True
+    return False

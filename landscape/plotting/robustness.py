@@ -44,7 +44,7 @@ def robustness(
         >>> from landscape.robustness import RobustAccuracy
         >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0, 1], broken=[[False, False], [True, False]],
         ...     sizes=[[nan, nan], [0.5, nan]], settings={}, provenance={})
-        >>> robustness(one).data[-1].y.tolist()  # in front of its band
+        >>> robustness(one).data[1].y.tolist()  # in front of its band
         [100.0, 50.0]
     """
     named = found if isinstance(found, Mapping) else {found.attack: found}

@@ -164,7 +164,7 @@ def test_something_else_is_not_balanced(wrong: Any) -> None:
 
 
 def test_names_and_parameters_of_measures(objective: Objective) -> None:
-    for names in (5, [5], [["trace"]], None, ["trace", None]):
+    for names in (5, [5], [["trace"]], ["trace", None]):
         with pytest.raises(ConfigError, match="Unknown measure"):
             measure(objective, names)  # pyright: ignore[reportArgumentType]
     for parameters in (5, {"trace": 5}, ["trace"]):
