@@ -18,6 +18,7 @@ from landscape.objective import Objective
 from landscape.seeding import generator, seeded
 from landscape.surface import (
     Surface,
+    collector,
     engine_choice,
     evaluate_surface,
     graphed,
@@ -27,6 +28,7 @@ from landscape.surface import (
 )
 from landscape.surface.engines import ENGINES, build_engine
 from landscape.surface.single import FoldedEngine
+from landscape.surface.threads import one_thread
 
 HERE = [name for name in ENGINES if name != "graphed"]  # which needs a CUDA device
 
@@ -80,6 +82,13 @@ def test_order_and_workers_change_no_bit(kind, engine):
             assert bits(surface(objective, engine=engine, workers=workers, order=order)) == expected
 
 
+def in_turn(engine, coordinates, blocks, workers, done):
+    """As one worker's thread, but never ahead of who takes the points: no point is done after Ctrl-C."""
+    with one_thread(engine.objective.device):
+        for block in blocks:
+            yield block, *engine.evaluate([coordinates[k] for k in block])
+
+
 @pytest.mark.parametrize("engine", HERE)
 def test_a_resumed_surface_has_the_same_bits(engine, tmp_path):
     objective = make("conv")
@@ -90,13 +99,12 @@ def test_a_resumed_surface_has_the_same_bits(engine, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        from landscape.surface import collector
-
+        patch.setattr(collector, "in_threads", in_turn)
         patch.setattr(collector.time, "monotonic", iter(range(10_000)).__next__)
         with pytest.raises(KeyboardInterrupt):
             surface(objective, engine=engine, points=13, workers=1, store=tmp_path, on_update=stop)
     rest = surface(objective, engine=engine, points=13, store=tmp_path)
-    assert bits(rest) == whole and 10 < rest.provenance["points_resumed"] <= 169
+    assert bits(rest) == whole and 10 < rest.provenance["points_resumed"] < 169
 
 
 def test_a_store_goes_on_with_the_engine_it_was_begun_with(tmp_path, monkeypatch):
@@ -170,14 +178,14 @@ def test_a_store_goes_on_with_its_engine_where_another_would_be_chosen_now(tmp_p
 
     monkeypatch.setattr("landscape.surface.collector.time.monotonic", iter(range(10_000)).__next__)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collector, "in_threads", in_turn)
         patch.setattr(engine_choice, "_measured", measured({"folded": 0.1}))
         with pytest.raises(KeyboardInterrupt):
             surface(objective, points=13, workers=1, store=tmp_path, on_update=stop)
     monkeypatch.setattr(engine_choice, "_measured", measured({"plain": 0.1}))
     assert surface(objective, points=13).provenance["engine"] == "plain"
     rest = surface(objective, points=13, store=tmp_path)
-    assert rest.provenance["engine"] == "folded" and bits(rest) == whole
-    assert 0 < rest.provenance["points_resumed"] <= 169  # all, where the main thread got its turn late
+    assert rest.provenance["engine"] == "folded" and 0 < rest.provenance["points_resumed"] < 169 and bits(rest) == whole
 
 
 @pytest.mark.parametrize("wrong", ["differs", "differs by position", "raises"])
