@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         NSO,
         OPTIMIZERS,
         SAM,
-        AdversarialModelPerturbation,
         EntropyAdam,
         EntropySGD,
         FriendlySAM,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
         build_optimizer,
     )
     from landscape.parameters import Layout, preserved
-    from landscape.robustness import RobustAccuracy, robust_accuracy
+    from landscape.robustness import robust_accuracy
     from landscape.sharpness import MEASURES, balance, measure
     from landscape.study import trajectory_plane
     from landscape.surface import (
@@ -80,7 +79,6 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "NSO",
     "OPTIMIZERS",
     "SAM",
-    "AdversarialModelPerturbation",
     "EntropyAdam",
     "EntropySGD",
     "FriendlySAM",
@@ -128,7 +126,6 @@ __all__ = [  # noqa: RUF022 - grouped by room
     "balance",
     "measure",
     # robustness
-    "RobustAccuracy",
     "robust_accuracy",
     # errors
     "LandscapeError",
@@ -151,7 +148,7 @@ _HOMES = {
         "optim": "AMP GNP GSAM LPFSGD NSO OPTIMIZERS SAM AdversarialModelPerturbation EntropyAdam EntropySGD "
         "FriendlySAM LookSAM SmoothOut VaSSO build_optimizer",
         "parameters": "Layout preserved",
-        "robustness": "RobustAccuracy robust_accuracy",
+        "robustness": "robust_accuracy",
         "sharpness": "MEASURES balance measure",
         "study": "trajectory_plane",
         "surface": "Direction Line Plane Profile Surface Trajectory bezier_curve direction_between evaluate_line "
