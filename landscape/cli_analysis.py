@@ -95,7 +95,7 @@ class SurfaceCommand:
             progress=not self.quiet,
         )
         surface.save(folder / "surface.npz")
-        title = f"Loss surface of {described(run, objective, self.split, self.limit)}"
+        title = f"Loss surface of {described(run, objective.examples, self.split, self.limit)}"
         figures = plotting.surface3d(surface, title=title), plotting.contour(surface, title="From above", path=path)
         page = write_page(title, figures, self.html or folder / "surface.html")
         print(f"surface        {folder / 'surface.npz'}")
@@ -201,7 +201,7 @@ class CurvatureCommand:
             return 130
         self._save(found, folder)
         write_json(folder / "provenance.json", {"settings": settings, "complete": complete, **provenance})
-        figures = _figures(found, objective, described(run, objective, self.split, self.limit))
+        figures = _figures(found, objective, described(run, objective.examples, self.split, self.limit))
         if figures:
             page = folder / ("density.html" if "density" in found else "layers.html")
             print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
@@ -322,11 +322,11 @@ def open_run(folder: Path, split: str, limit: int | None) -> tuple[Run, Objectiv
     return run, run.objective(split, limit)
 
 
-def described(run: Run, objective: Objective, split: str, limit: int | None) -> str:
+def described(run: Run, examples: int, split: str, limit: int | None) -> str:
     """Say in a title what was looked at."""
     config = run.config
     data = config.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
-    share = f"limit {limit}" if limit is not None else f"all {objective.examples}"
+    share = f"limit {limit}" if limit is not None else f"all {examples}"
     return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
 
 

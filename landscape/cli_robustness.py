@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from landscape.cli_analysis import described, open_run, short_hash, write_page
+from landscape.cli_analysis import described, short_hash, write_page
 from landscape.cli_options import Words
 
 if TYPE_CHECKING:
+    from landscape.datasets import Dataset
     from landscape.robustness import RobustAccuracy
+    from landscape.training.run import Run
 
 _RADII = {"l2": (0.1, 0.5, 1.0, 1.5), "linf": (1 / 255, 2 / 255, 5 / 255, 8 / 255)}
 """Bietti et al. 2019, whose code evaluates at these."""
@@ -56,6 +58,7 @@ class RobustnessCommand:
         from landscape.plotting import robustness
         from landscape.robustness import ATTACKS
         from landscape.storage import require_writable
+        from landscape.training.run import Run
 
         for name in self.attack:
             if name not in ATTACKS:
@@ -64,12 +67,14 @@ class RobustnessCommand:
         step_size = None if self.step_size is None else _number("step-size", self.step_size)
         if self.html is not None:
             require_writable(self.html)
-        run, objective = open_run(self.run_folder, self.split, self.limit)
-        found = self._attack(radii, step_size)
+        run = Run.load(self.run_folder)
+        data = run.dataset(self.split, self.limit)
+        found = self._attack(run, data, radii, step_size)
         for norm in ("l2", "linf"):
             self._print_together(norm, found)
-        title = described(run, objective, self.split, self.limit)
-        name = short_hash({"attacks": [*found], "radii": radii, **objective.provenance()})
+        title = described(run, len(data), self.split, self.limit)
+        provenance = next(iter(found.values())).provenance
+        name = short_hash({"attacks": [*found], "radii": radii, **provenance})
         page = self.html or run.path / "robustness" / f"{name}.html"
         figure = robustness(found, title=f"Accuracy under attack: {title}")
         print(f"picture        {write_page(f'Robustness of {title}', [figure], page)}")
@@ -78,13 +83,13 @@ class RobustnessCommand:
             print("interrupted    these are the examples that were done")
         return 0 if complete else 130
 
-    def _attack(self, radii: tuple[float, ...], step_size: float | None) -> dict[str, RobustAccuracy]:
+    def _attack(
+        self, run: Run, data: Dataset, radii: tuple[float, ...], step_size: float | None
+    ) -> dict[str, RobustAccuracy]:
         """Run each attack; print and save what it found."""
         from landscape.robustness import ATTACKS, robust_accuracy
-        from landscape.training.run import Run
 
-        run = Run.load(self.run_folder)
-        data, model = run.dataset(self.split, self.limit), run.model()
+        model = run.model()
         found: dict[str, RobustAccuracy] = {}
         asked = dict.fromkeys(self.attack or ("pgd-l2",))
         several = len(asked) > 1  # what one of several does not read is meant for the others

@@ -87,7 +87,7 @@ class SharpnessCommand:
             return 130
         write_json(path, {"measures": values, "settings": settings, "complete": complete, **provenance})
         if found:
-            title = f"Sharpness of {described(run, objective, self.split, self.limit)}"
+            title = f"Sharpness of {described(run, objective.examples, self.split, self.limit)}"
             page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
             print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
         print(f"saved          {path}" + ("" if complete else ", what there was: it was interrupted"))

@@ -18,6 +18,23 @@ from landscape.structure import Structure
 from landscape.substitution import Substitution
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of a model, the global generators being left as they are.
+
+    Raises:
+        ModelError: It cannot be copied.
+    """
+    try:
+        with preserved_rng():
+            return copy.deepcopy(model)
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied.",
+            got=first_line(error),
+            fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
+        ) from error
+
+
 class Replicated:
     """What an objective knows of its model, and the replica that it computes with.
 
@@ -38,15 +55,7 @@ class Replicated:
 
     @torch.inference_mode(False)
     def _make_replica(self, model: nn.Module) -> tuple[Tensor, nn.Module]:
-        try:
-            with preserved_rng():
-                replica = copy.deepcopy(model)
-        except Exception as error:
-            raise ModelError(
-                f"{type(model).__name__} cannot be copied.",
-                got=first_line(error),
-                fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
-            ) from error
+        replica = copied(model)
         replica.to(self.device).eval()
         for parameter in replica.parameters():
             parameter.grad = None

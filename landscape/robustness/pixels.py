@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, LandscapeError, ModelError, first_line, shown
 from landscape.objective import Objective
-from landscape.seeding import preserved_rng
+from landscape.replica import copied
 
 LOSSES = ("cross_entropy", "margin")
 
@@ -107,11 +105,10 @@ def _with_weights_that_move(model: nn.Module) -> nn.Module:
     """The model, or a copy where all its weights are frozen: a loss is a function of some that are not."""
     if any(parameter.requires_grad for parameter in model.parameters()):
         return model
-    with preserved_rng():
-        copied = copy.deepcopy(model)
-    for parameter in copied.parameters():
+    twin = copied(model)
+    for parameter in twin.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    return copied
+    return twin
 
 
 def _no_classifier(model: nn.Module, data: Dataset, got: object) -> ModelError:

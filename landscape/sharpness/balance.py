@@ -12,10 +12,11 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from landscape.errors import ModelError
 from landscape.folding import traced
 from landscape.parameters import Layout, unwrapped
+from landscape.replica import copied
 from landscape.seeding import preserved_rng
 from landscape.sharpness.scale_flow import follow_scales
 from landscape.sharpness.scaled import Scaled
-from landscape.sharpness.units import Layer, copied, layers_of
+from landscape.sharpness.units import Layer, layers_of
 
 
 @dataclass(frozen=True, eq=False)

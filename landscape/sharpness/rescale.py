@@ -14,9 +14,10 @@ from landscape.config import is_number, require
 from landscape.errors import ModelError, unknown_name
 from landscape.folding import traced
 from landscape.parameters import Layout, unwrapped
+from landscape.replica import copied
 from landscape.seeding import generator, preserved_rng
 from landscape.sharpness.scale_flow import PASSING_CALLS, PASSING_MODULES, fitted
-from landscape.sharpness.units import Layer, copied, inputs_first, layers_of, outputs_first
+from landscape.sharpness.units import Layer, inputs_first, layers_of, outputs_first
 
 _MIXING = frozenset({"getitem", "squeeze", "sum", "amax", "mean"})  # of these, some change what a channel is
 _ASKING = frozenset({"size", "dim", "getattr"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from landscape.errors import ModelError, first_line
-from landscape.seeding import preserved_rng
+from landscape.errors import ModelError
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -83,23 +81,6 @@ class Layer:
         if self.groups > 1:
             grouped = grouped.repeat_interleave(len(rows) // self.groups, dim=0)
         return grouped.reshape(*grouped.shape, *[1] * (rows.ndim - 2))
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a copy of a model, the global generators being left as they are.
-
-    Raises:
-        ModelError: It cannot be copied.
-    """
-    try:
-        with preserved_rng():
-            return copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied.",
-            got=first_line(error),
-            fix="Keep tensors with a history (results of a forward pass) out of the model's attributes.",
-        ) from error
 
 
 def outputs_first(weights: Tensor, kind: str, groups: int) -> Tensor:

@@ -12,9 +12,10 @@ import numpy as np
 
 from landscape.curvature import ConvergenceWarning, Eigenpairs, Hessian, InterruptedWarning
 from landscape.curvature.unfinished import whole
-from landscape.errors import NonFiniteError, StorageError
+from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
+from landscape.study.checkpoints import choose_steps
 from landscape.study.results import CurvatureHistory
 from landscape.training import Run
 
@@ -64,15 +65,7 @@ def curvature_history(
         S. Jastrzebski et al., The Break-Even Point on Optimization Trajectories of Deep Neural Networks, ICLR 2020.
     """
     begun = time.perf_counter()
-    there = [step for step, _ in run.checkpoints()]
-    chosen = there if steps is None else [int(step) for step in steps]
-    if not chosen or (missing := sorted(set(chosen) - set(there))):
-        named = ", ".join(map(str, missing)) if chosen else "any"
-        raise StorageError(
-            f"There is no checkpoint of step {named}.",
-            expected=f"some of {', '.join(map(str, there)) or 'none'}",
-            fix="Choose among these, or train with keep_every=1, which keeps one of every epoch.",
-        )
+    chosen = choose_steps(run, steps)
     objective = run.objective(split, limit, step=chosen[0])
     rows: list[_Row] = []
     with progress_bar(len(chosen), desc="curvature history", unit="checkpoint", enabled=progress) as bar:

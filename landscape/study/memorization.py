@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import StorageError
 from landscape.objective import Objective
+from landscape.study.checkpoints import choose_steps
 from landscape.study.results import Memorization
 from landscape.training import Run
 
@@ -37,15 +37,7 @@ def memorization(run: Run, *, steps: Sequence[int] | None = None) -> Memorizatio
         D. Arpit et al., A Closer Look at Memorization in Deep Networks, ICML 2017. C. Zhang et al., Understanding Deep
         Learning Requires Rethinking Generalization, ICLR 2017.
     """
-    there = [step for step, _ in run.checkpoints()]
-    chosen = there if steps is None else [int(step) for step in steps]
-    if not chosen or (missing := sorted(set(chosen) - set(there))):
-        named = ", ".join(map(str, missing)) if chosen else "any"
-        raise StorageError(
-            f"There is no checkpoint of step {named}.",
-            expected=f"some of {', '.join(map(str, there)) or 'none'}",
-            fix="Choose among these, or train with keep_every=1, which keeps one of every epoch.",
-        )
+    chosen = choose_steps(run, steps)
     first = run.objective("train", step=chosen[0])
     data = run.dataset("train")
     given, true = data.targets, data.clean_targets
