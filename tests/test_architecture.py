@@ -22,6 +22,7 @@ LAYERS = (
         "objective",
         "objective_checks",
         "rectifier",
+        "balls",
         "bounds",
         "convolution",
         "differentiable",

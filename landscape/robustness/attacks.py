@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.robustness.balls import Norm, broadcast, project, random_point, size, steepest
+from landscape.balls import Norm, broadcast, project, random_point, size, steepest
 from landscape.robustness.pixels import PixelModel, wrong
 
 

@@ -1,0 +1,70 @@
+"""Radii and gradients in units of pixels, for models whose inputs were normalized outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from landscape.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class InputUnits:
+    """How the inputs of a model relate to pixels: ``x = (pixel - mean) / std`` for each channel.
+
+    A radius of 1 is then one in the units of the picture, whatever the normalization; a gradient by pixels is the
+    gradient by ``x`` divided by ``std``.
+
+    Attributes:
+        mean: One number for each channel (dimension 1), or one for all; 0 where the model normalizes inside.
+        std: The same, above 0; 1 where the model normalizes inside.
+        limits: The least and the largest pixel; None where inputs have no limits.
+
+    Example:
+        >>> units = InputUnits(mean=(0.5,), std=(0.25,), limits=(0.0, 1.0))
+        >>> units.moved(torch.tensor([[1.0]]), torch.tensor([[0.5]])).item()  # pixel 0.75 + 0.5, cut at 1
+        2.0
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    limits: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, data: Dataset) -> Self:
+        """Return those of a dataset's normalized inputs; images (uint8) have the limits 0 and 1.
+
+        Args:
+            data: Says how its inputs are normalized.
+        """
+        limits = (0.0, 1.0) if data.inputs.dtype == torch.uint8 else None
+        return cls(mean=tuple(data.mean), std=tuple(data.std), limits=limits)
+
+    def by_pixels(self, gradient: Tensor) -> Tensor:
+        """Return a gradient by pixels, from one by inputs, (B, ...)."""
+        return gradient / self._shaped(self.std, gradient)
+
+    def moved(self, inputs: Tensor, change: Tensor) -> Tensor:
+        """Return inputs whose pixels were changed, within the limits.
+
+        Args:
+            inputs: (B, ...) as the model reads them.
+            change: (B, ...) in pixels.
+        """
+        mean, std = self._shaped(self.mean, inputs), self._shaped(self.std, inputs)
+        moved = inputs + change / std
+        if self.limits is None:
+            return moved
+        low, high = ((limit - mean) / std for limit in self.limits)
+        return torch.clamp(moved, low, high)
+
+    def _shaped(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (like.ndim - 2)
+        return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(shape)
+
+
+PIXELS = InputUnits()
+"""Inputs that are pixels themselves, as where a model normalizes inside."""
