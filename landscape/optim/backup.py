@@ -69,7 +69,7 @@ class Statistics:
     def __init__(self) -> None:
         self._live: list[Tensor] = []
         self._copies: list[Tensor] = []
-        self._saved = False
+        self._saved, self._norm_only = False, True
 
     def save(self, model: nn.Module | None, which: Buffers = "norm") -> None:
         """Copy the buffers of the normalization layers ("norm") or of all modules ("all"), at fixed addresses."""
@@ -89,14 +89,15 @@ class Statistics:
             self._copies = [torch.empty_like(buffer) for buffer in live]
         for copy, buffer in zip(self._copies, live, strict=True):
             copy.copy_(buffer)
-        self._saved = True
+        self._saved, self._norm_only = True, which == "norm"
 
     def restore(self) -> None:
         """Put the buffers back, once; nothing where none were saved since."""
         if not self._saved:
             return
         for buffer, copy in zip(self._live, self._copies, strict=True):
-            buffer.copy_(copy)
+            # .data: graphs of passes within the block stay usable; they read no statistics that a pass changes.
+            (buffer.data if self._norm_only else buffer).copy_(copy)
         self._saved = False
 
 

@@ -1,6 +1,20 @@
 """Penalties, adversarial inputs and constraints: small objects that go with any optimizer and with each other."""
 
+from landscape.regularizers.adversarial import AdversarialPenalty
 from landscape.regularizers.base import Constraint, InputMove, Penalty
+from landscape.regularizers.gradient import GradientPenalty
+from landscape.regularizers.inputs import AdversarialInputs
+from landscape.regularizers.loss_gradient import LossGradient
 from landscape.regularizers.units import PIXELS, InputUnits
 
-__all__ = ["PIXELS", "Constraint", "InputMove", "InputUnits", "Penalty"]
+__all__ = [
+    "PIXELS",
+    "AdversarialInputs",
+    "AdversarialPenalty",
+    "Constraint",
+    "GradientPenalty",
+    "InputMove",
+    "InputUnits",
+    "LossGradient",
+    "Penalty",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -45,7 +46,20 @@ class InputUnits:
 
     def by_pixels(self, gradient: Tensor) -> Tensor:
         """Return a gradient by pixels, from one by inputs, (B, ...)."""
-        return gradient / self._shaped(self.std, gradient)
+        return gradient if self.std == (1.0,) else gradient / _shaped(self.std, gradient)
+
+    def within(self, inputs: Tensor, change: Tensor) -> Tensor:
+        """Return the nearest change that keeps pixels within the limits: nowhere larger, where the pixels are within.
+
+        Args:
+            inputs: (B, ...) as the model reads them.
+            change: (B, ...) in pixels.
+        """
+        if self.limits is None:
+            return change
+        pixels = inputs * _shaped(self.std, inputs) + _shaped(self.mean, inputs)
+        low, high = self.limits
+        return torch.clamp(change, low - pixels, high - pixels)
 
     def moved(self, inputs: Tensor, change: Tensor) -> Tensor:
         """Return inputs whose pixels were changed, within the limits.
@@ -54,16 +68,23 @@ class InputUnits:
             inputs: (B, ...) as the model reads them.
             change: (B, ...) in pixels.
         """
-        mean, std = self._shaped(self.mean, inputs), self._shaped(self.std, inputs)
-        moved = inputs + change / std
+        moved = inputs + (change if self.std == (1.0,) else change / _shaped(self.std, inputs))
         if self.limits is None:
             return moved
+        mean, std = _shaped(self.mean, inputs), _shaped(self.std, inputs)
         low, high = ((limit - mean) / std for limit in self.limits)
         return torch.clamp(moved, low, high)
 
-    def _shaped(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (like.ndim - 2)
-        return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(shape)
+
+def _shaped(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """The values as a tensor that goes with (B, C, ...), made once."""
+    return _made(values, like.ndim, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)  # a copy to the device waits for it
+def _made(values: tuple[float, ...], ndim: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).reshape((1, -1) + (1,) * (ndim - 2))
 
 
 PIXELS = InputUnits()
