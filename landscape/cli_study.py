@@ -21,10 +21,12 @@ class StudyCommand:
     """Train several methods over many seeds, and compare where they end.
 
     "generalization": the test errors of SGD, SAM, ASAM, AMP and LPF-SGD, radii chosen on held-out data. "flatness": the
-    largest eigenvalue of the Hessian with SGD and with the methods named by --against.
+    largest eigenvalue of the Hessian with SGD and with the methods named by --against. "regularization": the test
+    errors with the penalties named by --penalties on few examples (--limit), strengths chosen on examples beside them,
+    against weight decay.
     """
 
-    question: tyro.conf.Positional[Literal["generalization", "flatness"]] = "generalization"
+    question: tyro.conf.Positional[Literal["generalization", "flatness", "regularization"]] = "generalization"
     """What is asked."""
     settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
     model_option: Words = ()
@@ -32,9 +34,13 @@ class StudyCommand:
     seeds: int = 10
     """Runs per method."""
     search_seeds: int = 3
-    """generalization: runs per method and radius, to choose the radius by."""
+    """generalization, regularization: runs per method and radius or strength, to choose it by."""
     held_out: float = 0.25
     """generalization: fraction of the training examples that the radii are chosen on."""
+    penalties: tuple[str, ...] = ("gradient", "grad-l2")
+    """regularization: the penalties."""
+    beside: int = 500
+    """regularization: training examples beside those of --limit that the strengths are chosen on."""
     against: Words = ("sam=0.05",)
     """flatness: a method and its radius, METHOD=RADIUS; may be repeated. SAM's 0.05 is there by default."""
     examples: int | None = None
@@ -62,7 +68,7 @@ class StudyCommand:
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
             require(value is None or value >= 1, flag, "at least 1", value, f"Use {flag} 1 or more.")
         settings = with_options(self.settings, self.model_option)
-        ask, path = (self._generalization if self.question == "generalization" else self._flatness)(settings)
+        ask, path = getattr(self, f"_{self.question}")(settings)
         require_writable(path)
         found = ask()
         found.save(path)
@@ -80,6 +86,18 @@ class StudyCommand:
         sizes: dict[str, Any] = {"seeds": self.seeds, "search_seeds": self.search_seeds, "validation": self.held_out}
         path = self.output or default_result_path(settings, self.root, **sizes)
         return partial(compare_generalization, settings, **sizes, **self._where), path
+
+    def _regularization(self, settings: RunConfig) -> tuple[Callable[[], Any], Path]:
+        from landscape.study.regularization import compare_regularizers, default_regularization_path
+
+        asked: dict[str, Any] = {
+            "penalties": self.penalties,
+            "seeds": self.seeds,
+            "search_seeds": self.search_seeds,
+            "validation_examples": self.beside,
+        }
+        path = self.output or default_regularization_path(settings, self.root, **asked)
+        return partial(compare_regularizers, settings, **asked, **self._where), path
 
     def _flatness(self, settings: RunConfig) -> tuple[Callable[[], Any], Path]:
         from landscape.study.flatness import compare_flatness, default_flatness_path

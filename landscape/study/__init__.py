@@ -1,15 +1,17 @@
 """Several runs seen together."""
 
+from landscape.study.contest import Score
 from landscape.study.correlation import rank_correlation
 from landscape.study.cost import gradients_per_step, longer, method_configs, step_times, with_cost
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
 from landscape.study.flatness import Flatness, compare_flatness
-from landscape.study.generalization import Generalization, Score, compare_generalization
+from landscape.study.generalization import Generalization, compare_generalization
 from landscape.study.memorization import memorization
 from landscape.study.minima import Minimum, measure_minima, measure_minimum, minima_configs
 from landscape.study.paired import pair_runs
+from landscape.study.regularization import compare_regularizers
 from landscape.study.results import CurvatureHistory, Memorization, RankCorrelation
 from landscape.study.statistics import paired_difference
 from landscape.study.trajectory import trajectory_plane
@@ -27,6 +29,7 @@ __all__ = [
     "choose_effort",
     "compare_flatness",
     "compare_generalization",
+    "compare_regularizers",
     "curvature_history",
     "flattest",
     "gradients_per_step",

@@ -31,6 +31,7 @@ _LABELS = {
 }  # fmt: skip
 _DECIDES = (
     "optimizer", "optimizer_options", "when", "base", *METHOD_FIELDS, "adversarial_epsilon", "adversarial_steps",
+    "penalty", "penalty_options",
 )  # fmt: skip
 
 

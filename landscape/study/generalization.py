@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.config import is_whole, require
-from landscape.errors import ConfigError, CorruptFileError
+from landscape.config import require
+from landscape.errors import CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
-from landscape.study.executor import train_all
+from landscape.study.contest import Contender, Score, search_and_test, shared_settings
 from landscape.study.minima import LABELS
-from landscape.study.statistics import paired_difference, standard_error
-from landscape.training import Run, RunConfig
+from landscape.study.statistics import paired_difference
+from landscape.training import RunConfig
 
 # What is searched for each method; about a factor of two apart, around the published radii and up to those that help
 # under label noise.
@@ -28,47 +28,6 @@ RADII: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 
 
-_SET_HERE = ("seed", "data_seed", "validation", "eval_every", "save_every")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One method's last-epoch test errors.
-
-    Attributes:
-        optimizer: Its name.
-        option: The option that is its radius; None for sgd.
-        radius: The chosen one; None also where runs diverged with every radius, and none was trained further.
-        validation: (radius, mean error on the held-out examples) of all that were tried.
-        errors: Test error of the last epoch for each seed, fractions from 0 to 1; NaN where the run diverged.
-    """
-
-    optimizer: str
-    option: str | None
-    radius: float | None
-    validation: tuple[tuple[float, float], ...]
-    errors: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean test error."""
-        return sum(self.errors) / len(self.errors)
-
-    @property
-    def stderr(self) -> float:
-        """Standard error of the mean over the seeds; NaN for one seed."""
-        return standard_error(self.errors)
-
-    @property
-    def at_edge(self) -> bool:
-        """Whether the chosen radius is the smallest or largest that was tried, so that a wider search might do more.
-
-        False where none was tried, as for runs that :func:`pair_runs` compares.
-        """
-        tried = [radius for radius, _ in self.validation]
-        return self.radius is not None and self.radius in (*tried[:1], *tried[-1:])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Generalization:
     """The scores of all methods on one task.
@@ -77,22 +36,26 @@ class Generalization:
         base: The settings that they share, as a plain dictionary.
         validation: Fraction of the training examples that were held out to choose the radii.
         search_seeds: Runs per method and radius that the choice rests on.
-        scores: One per method, sgd first.
+        scores: One per method, the one first that the others are compared with: sgd.
+        validation_examples: How many examples beside the training set the radii were chosen on, in place of a fraction.
+        against: What the first one is called.
     """
 
     base: dict[str, Any]
     validation: float
     search_seeds: int
     scores: tuple[Score, ...]
+    validation_examples: int = 0
+    against: str = "SGD"
 
     def advantage(self, score: Score) -> tuple[float, float]:
-        """Return by how much a method's mean error is below sgd's, and the standard error of that, paired by seed."""
+        """Return by how much a mean error is below the first one's, and the standard error of that, paired by seed."""
         return paired_difference(score.errors, self.scores[0].errors)
 
     def table(self) -> str:
         """Return a Markdown table, in percent."""
         lines = [
-            "| method | radius | test error, % | below SGD by, % | in standard errors |",
+            f"| method | radius | test error, % | below {self.against} by, % | in standard errors |",
             "|---|---|---|---|---|",
         ]
         for score in self.scores:
@@ -136,7 +99,8 @@ class Generalization:
                 for score in found["scores"]
             )
             fields = {key: found[key] for key in ("base", "validation", "search_seeds")}
-            return cls(**fields, scores=scores)
+            later = {key: found[key] for key in ("validation_examples", "against") if key in found}
+            return cls(**fields, **later, scores=scores)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(
                 f"{path} holds no result of this study.", got=str(error), fix="Run the study again."
@@ -188,54 +152,24 @@ def compare_generalization(
     References:
         P. Foret et al., Sharpness-Aware Minimization, ICLR 2021, section 3.1 (a radius chosen on held-out data).
     """
-    require(is_whole(seeds) and seeds >= 1, "seeds", "at least 1", seeds)
-    require(is_whole(search_seeds) and search_seeds >= 1, "search_seeds", "at least 1", search_seeds)
-    require(0 < validation < 1, "validation", "above 0 and below 1", validation)
     _check_base(base)
-    base = base.replace(eval_every=base.epochs, save_every=base.epochs)
-
-    def last_errors(wanted: Sequence[tuple[str, dict[str, float]]], count: int, held_out: float) -> list[list[float]]:
-        """The last test errors of each wanted method and radius, by seed."""
-        configs = [
-            base.replace(optimizer=name, seed=k, data_seed=k, validation=held_out, **options)
-            for name, options in wanted
-            for k in range(count)
-        ]
-        runs = train_all(configs, root=root, jobs=jobs, data_root=data_root, progress=progress, may_diverge=True)
-        errors = [_last_error(run) for run in runs]
-        return [errors[first : first + count] for first in range(0, len(errors), count)]
-
-    tried = [(name, option, value) for name, (option, values) in radii.items() for value in values]
-    searched = last_errors([(name, {option: value}) for name, option, value in tried], search_seeds, validation)
-    curves = {name: _curve(name, tried, searched) for name in radii}
-    chosen = {name: _best(curve) for name, curve in curves.items()}
-    wanted = {name: {radii[name][0]: radius} for name, radius in chosen.items() if radius is not None}
-    final = dict(zip(["sgd", *wanted], last_errors([("sgd", {}), *wanted.items()], seeds, 0.0), strict=True))
-    scores = [Score(optimizer="sgd", option=None, radius=None, validation=(), errors=tuple(final["sgd"]))]
-    scores += [
-        Score(
-            optimizer=name,
-            option=radii[name][0],
-            radius=chosen[name],
-            validation=curves[name],
-            errors=tuple(final.get(name, [math.nan] * seeds)),
+    contenders: dict[str, Contender] = {"sgd": Contender(option=None, changes={})}
+    for name, (option, values) in radii.items():
+        contenders[name] = Contender(
+            option=option, changes={value: {"optimizer": name, option: value} for value in values}
         )
-        for name in radii
-    ]
-    shared = {key: value for key, value in base.to_dict().items() if key not in ("optimizer", *_SET_HERE)}
+    require(0 < validation < 1, "validation", "above 0 and below 1", validation)
+    scores = search_and_test(
+        base, contenders, seeds=seeds, search_seeds=search_seeds, held_out={"validation": validation}, root=root,
+        jobs=jobs, data_root=data_root, progress=progress,
+    )  # fmt: skip
     return Generalization(
-        base=json.loads(json.dumps(shared)), validation=validation, search_seeds=search_seeds, scores=tuple(scores)
+        base=shared_settings(base, ("optimizer",)), validation=validation, search_seeds=search_seeds, scores=scores
     )
 
 
 def _check_base(base: RunConfig) -> None:
     require(base.optimizer == "sgd", "optimizer", "sgd, which the others are compared with", base.optimizer)
-    default = RunConfig()
-    for name in _SET_HERE:
-        if getattr(base, name) != getattr(default, name):
-            raise ConfigError(
-                f"{name} is set by the study itself.", got=getattr(base, name), fix=f"Leave {name} unset."
-            )
 
 
 def _radius_text(score: Score) -> str:
@@ -251,24 +185,6 @@ def _error_text(score: Score) -> str:
     if lost:
         return "" if score.option and score.radius is None else f"{lost} of {len(score.errors)} runs diverged"
     return f"{100 * score.mean:.2f} ± {100 * score.stderr:.2f}"
-
-
-def _curve(
-    name: str, tried: list[tuple[str, str, float]], errors: list[list[float]]
-) -> tuple[tuple[float, float], ...]:
-    """One method's radii with their mean errors on the held-out examples."""
-    pairs = zip(tried, errors, strict=True)
-    return tuple((radius, sum(its) / len(its)) for (method, _, radius), its in pairs if method == name)
-
-
-def _best(curve: tuple[tuple[float, float], ...]) -> float | None:
-    """The radius with the lowest error, the smaller of equals; None where all diverged."""
-    return min(((error, radius) for radius, error in curve if not math.isnan(error)), default=(0.0, None))[1]
-
-
-def _last_error(run: Run) -> float:
-    """The error after the last epoch; NaN where the run diverged."""
-    return float(run.metrics()[-1]["test_error"]) if run.status == "finished" else math.nan
 
 
 def default_result_path(

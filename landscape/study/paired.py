@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.errors import DataError, MismatchError, StudyError
+from landscape.study.contest import Score
 from landscape.study.flatness import RADIUS_OF
-from landscape.study.generalization import Generalization, Score
+from landscape.study.generalization import Generalization
 from landscape.training import Run, RunConfig
 from landscape.training.run_config_checks import METHOD_FIELDS
 
-_OWN = ("optimizer", "optimizer_options", "when", "name", "eval_every", "save_every", "keep_every", *METHOD_FIELDS)
+_OWN = (
+    "optimizer", "optimizer_options", "when", "penalty", "penalty_options", "adversarial_epsilon", "adversarial_steps",
+    "name", "eval_every", "save_every", "keep_every", *METHOD_FIELDS,
+)  # fmt: skip
 """Settings in which the runs of a pair may differ: the method, and what is only looked at or kept."""
 
 

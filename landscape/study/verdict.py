@@ -8,7 +8,8 @@ from typing import Any
 
 from landscape.config import require
 from landscape.curvature import Estimate
-from landscape.study.generalization import Generalization, Score
+from landscape.study.contest import Score
+from landscape.study.generalization import Generalization
 from landscape.study.minima import LABELS
 
 _MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf_rise": "LPF rise"}
