@@ -35,6 +35,9 @@ class Train:
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     optimizer_option: Words = ()
     """An option of the optimizer that has no flag here, as KEY=VALUE, for example k=5; may be repeated."""
+    penalty_option: Words = ()
+    """An option of the penalties as KEY=VALUE, of one of them as NAME.KEY=VALUE, for example weight=0.1; may be
+    repeated."""
     config: Path | None = None
     """A JSON file of settings; flags override it."""
     recipe: str | None = None
@@ -56,7 +59,7 @@ class Train:
         """Train and print where the run is and how it ended."""
         from landscape.training.train import train
 
-        config = with_options(self.settings, self.model_option, self.optimizer_option)
+        config = with_options(self.settings, self.model_option, self.optimizer_option, self.penalty_option)
         for warning in self._warnings(config):
             print(f"warning: {warning}", file=sys.stderr)
         run = train(
@@ -230,7 +233,7 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
         return Train
 
     def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
-        kept = {"model_options": settings.model_options, "optimizer_options": settings.optimizer_options}
+        kept = {name: getattr(settings, name) for name in ("model_options", "optimizer_options", "penalty_options")}
         return dataclasses.replace(flags, settings=flags.settings.replace(**kept))
 
     build.__doc__ = Train.__doc__

@@ -1,4 +1,4 @@
-"""Options of models and optimizers that have no flag of their own: KEY=VALUE on the command line."""
+"""Options of models, optimizers and penalties that have no flag of their own: KEY=VALUE on the command line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ import tyro
 from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
 
+_EXAMPLES = {"model": "hidden=[64]", "optimizer": "k=5", "penalty": "weight=0.1"}
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
-def with_options(settings: RunConfig, of_model: Sequence[str], of_optimizer: Sequence[str] = ()) -> RunConfig:
+def with_options(
+    settings: RunConfig,
+    of_model: Sequence[str],
+    of_optimizer: Sequence[str] = (),
+    of_penalty: Sequence[str] = (),
+) -> RunConfig:
     """Return settings with some more options in them.
 
     Args:
         settings: What they are added to; an option that is there already is replaced.
         of_model: KEY=VALUE, the value as JSON, or as the text it is.
         of_optimizer: The same for the optimizer.
+        of_penalty: The same for the penalties, also NAME.KEY=VALUE.
 
     Raises:
         ConfigError: One is not KEY=VALUE.
@@ -29,19 +36,21 @@ def with_options(settings: RunConfig, of_model: Sequence[str], of_optimizer: Seq
         >>> with_options(RunConfig(model="mlp"), ["hidden=[64]"]).model_options
         {'hidden': [64]}
     """
-    if not (of_model or of_optimizer):
-        return settings
-    return settings.replace(
-        model_options={**settings.model_options, **dict(_pair("model", text) for text in of_model)},
-        optimizer_options={**settings.optimizer_options, **dict(_pair("optimizer", text) for text in of_optimizer)},
-    )
+    given = {"model_options": of_model, "optimizer_options": of_optimizer, "penalty_options": of_penalty}
+    changes = {
+        name: {**getattr(settings, name), **dict(_pair(name.partition("_")[0], text) for text in words)}
+        for name, words in given.items()
+        if words
+    }
+    return settings.replace(**changes) if changes else settings
 
 
 def _pair(what: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
+    name, _, option = key.rpartition(".")
+    if not equals or not option.isidentifier() or (name and what != "penalty"):
         raise ConfigError(
-            f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix="For example hidden=[64]."
+            f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix=f"For example {_EXAMPLES[what]}."
         )
     try:
         return key, json.loads(value)

@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeGuard, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -141,9 +141,14 @@ class Config:
 
     Types are strict on construction: nothing is guessed, only whole numbers become floats where floats are wanted.
 
+    Attributes:
+        LATER: Fields that came after runs were made; see :attr:`hash`.
+
     Raises:
         ConfigError: A field is unknown, has the wrong type or is out of range.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
 
     def __new__(cls, *values: object, **named: object) -> Self:
         """Refuse what is no field, naming the nearest one."""
@@ -213,8 +218,14 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """64 hexadecimal digits: the SHA-256 of the canonical JSON (sorted keys, no spaces, all defaults filled in)."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """64 hexadecimal digits: the SHA-256 of the canonical JSON (sorted keys, no spaces, all defaults filled in).
+
+        Fields of ``LATER`` are left out where they have their default, so that older settings keep their hash.
+        """
+        values = self.to_dict()
+        plain = type(self)().to_dict() if self.LATER else {}
+        kept = {name: value for name, value in values.items() if name not in self.LATER or value != plain[name]}
+        text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(f"{type(self).__name__}:{text}".encode()).hexdigest()
 
     def replace(self, **changes: Any) -> Self:

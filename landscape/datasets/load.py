@@ -28,6 +28,7 @@ def load_dataset(
     root: str | Path | None = None,
     split: str = "train",
     limit: int | None = None,
+    skip: int = 0,
     balanced: bool = True,
     seed: int = 0,
     label_noise: float = 0.0,
@@ -46,6 +47,7 @@ def load_dataset(
         root: The data folder, where files are looked for and decoded images cached; ``data`` where not given.
         split: "train" or "test".
         limit: How many examples; see :func:`choose_examples`. Only these are decoded. None loads all.
+        skip: Leave out the examples that this limit would choose, and take the next ones: two sets that share none.
         balanced: Whether a limited set has equally many examples per class.
         seed: Of the choice and of the noise.
         label_noise: Probability in [0, 1] of a random training label; see :func:`noisy_labels`. Test labels stay clean.
@@ -76,7 +78,7 @@ def load_dataset(
     noise = Noise(labels=label_noise, kind=noise_kind, pixels=pixel_noise)
     request = Request(name=name, split=split, root=Path(root or DEFAULT_ROOT), image_size=size, progress=progress)
     source = open_source(request, download=download)
-    chosen = choose_examples(source.labels, limit, balanced=balanced, seed=seed)
+    chosen = choose_examples(source.labels, limit, skip=skip, balanced=balanced, seed=seed)
     return _assemble(request, source, chosen, noise, seed).to(device)
 
 

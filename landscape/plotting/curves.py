@@ -35,6 +35,7 @@ CURVES = {
     "train_error": ("training error", "error (%)"),
     "test_error": ("test error", "error (%)"),
     "test_ece": ("calibration error", "expected calibration error (%)"),
+    "penalty": ("penalty", "penalty (nats)"),
     "lr": ("learning rate", "learning rate"),
     "seconds": ("time", "time (s)"),
     "images_per_second": ("speed", "training speed (images/s)"),

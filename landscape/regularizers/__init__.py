@@ -5,10 +5,12 @@ from landscape.regularizers.base import Constraint, InputMove, Penalty
 from landscape.regularizers.gradient import GradientPenalty
 from landscape.regularizers.inputs import AdversarialInputs
 from landscape.regularizers.loss_gradient import LossGradient
+from landscape.regularizers.registry import REGULARIZERS, RegularizerSpec, build_regularizer
 from landscape.regularizers.units import PIXELS, InputUnits
 
 __all__ = [
     "PIXELS",
+    "REGULARIZERS",
     "AdversarialInputs",
     "AdversarialPenalty",
     "Constraint",
@@ -17,4 +19,6 @@ __all__ = [
     "InputUnits",
     "LossGradient",
     "Penalty",
+    "RegularizerSpec",
+    "build_regularizer",
 ]

@@ -37,7 +37,7 @@ class Checkpoint:
         model: The model's state dict.
         optimizer: The optimizer's state dict.
         sums: Running sums of the present epoch's loss and accuracy.
-        loop: What else training remembers: the plateau's and the gradient scaler's state.
+        loop: What else training remembers: the plateau's, the gradient scaler's and the penalties' state.
         config_hash: The hash of the settings of the run that it belongs to.
     """
 
@@ -83,7 +83,7 @@ def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint) -> P
         "epoch": checkpoint.epoch,
         "batch": checkpoint.batch,
         "sums": checkpoint.sums,
-        "loop": checkpoint.loop,
+        "loop": _take(checkpoint.loop, "loop", tensors),
         "config_hash": checkpoint.config_hash,
         "model": _take(checkpoint.model, "model", tensors),
         "optimizer": _take(checkpoint.optimizer, "optimizer", tensors),
@@ -137,7 +137,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         epoch=meta["epoch"],
         batch=meta["batch"],
         sums=meta["sums"],
-        loop=meta.get("loop", {}),
+        loop=_loop(meta.get("loop", {}), tensors),
         config_hash=meta.get("config_hash", ""),
         model=_give(meta["model"], tensors),
         optimizer=_give(meta["optimizer"], tensors),
@@ -237,6 +237,11 @@ def _take(value: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:
         got=type(value).__name__,
         fix="Keep it out of the state dict.",
     )
+
+
+def _loop(value: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The loop's state; before it could hold tensors it was plain JSON."""
+    return _give(value, tensors) if "__dict__" in value else value
 
 
 def _give(value: Any, tensors: Mapping[str, Tensor]) -> Any:

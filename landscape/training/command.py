@@ -10,7 +10,11 @@ from typing import Any
 
 from landscape.training.run_config import RunConfig
 
-_OPTIONS = {"model_options": "--model-option", "optimizer_options": "--optimizer-option"}
+_OPTIONS = {
+    "model_options": "--model-option",
+    "optimizer_options": "--optimizer-option",
+    "penalty_options": "--penalty-option",
+}
 
 
 def train_command(

@@ -40,6 +40,7 @@ def why_not(config: RunConfig, device: torch.device, world: World) -> str | None
         "a gradient scaler (precision float16)": config.precision == "float16",
         "mixup": bool(config.mixup),
         "adversarial inputs": bool(config.adversarial_epsilon),
+        "penalties": bool(config.penalty),
         "random moves of the weights": bool(config.random_perturbation),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -78,7 +78,7 @@ class Trainer:
         self.stopped = False  # by stop_at_loss
         self.noted = False  # what the precision leaves of the perturbation
         self.seconds = 0.0
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss * n, right, n
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss * n, right, n, penalty * n
         self.ledger = Ledger(run.path / "metrics.jsonl")
         self.events: EventLog | None = None
 
@@ -102,12 +102,14 @@ class Trainer:
         self.step, self.epoch, self.batch = checkpoint.step, checkpoint.epoch, checkpoint.batch
         sums = checkpoint.sums
         if self.world.leads:  # they are those of all processes
-            self.sums.copy_(torch.tensor([sums["loss"], sums["right"], sums["examples"]], dtype=torch.float64))
+            known = [sums.get(name, 0.0) for name in ("loss", "right", "examples", "penalty")]
+            self.sums.copy_(torch.tensor(known, dtype=torch.float64))
         self.seconds = sums["seconds"]
         if self.plateau is not None:
             self.plateau.load_state_dict(checkpoint.loop["plateau"])
         if self.passes.scaler is not None:
             self.passes.scaler.load_state_dict(checkpoint.loop["scaler"])
+        self.passes.penalties.load_state_dict(checkpoint.loop.get("penalties", {}))
         if self.world.leads:
             self.ledger.keep(lambda row: row["step"] <= self.step)
         self.noted = MARK in self.run.log_text()
@@ -117,17 +119,17 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of the present position, if all weights are finite."""
         self._check_finite()
-        loss, right, examples = self.world.total(self.sums).tolist()
+        loss, right, examples, penalty = self.world.total(self.sums).tolist()
         if not self.world.leads:
             return
-        parts = {"plateau": self.plateau, "scaler": self.passes.scaler}
+        parts = {"plateau": self.plateau, "scaler": self.passes.scaler, "penalties": self.passes.penalties}
         checkpoint = Checkpoint(
             step=self.step,
             epoch=self.epoch,
             batch=self.batch,
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
-            sums={"loss": loss, "right": right, "examples": examples, "seconds": self.seconds},
+            sums={"loss": loss, "right": right, "examples": examples, "penalty": penalty, "seconds": self.seconds},
             loop={name: part.state_dict() for name, part in parts.items() if part is not None},
             config_hash=self.config.hash,
         )
@@ -211,7 +213,7 @@ class Trainer:
 
     def _show(self, bar: Progress, speed: float) -> None:
         self._check_finite()
-        loss, right, examples = self.sums.tolist()
+        loss, right, examples, _ = self.sums.tolist()
         bar.set_postfix(loss=f"{loss / examples:.4f}", accuracy=f"{right / examples:.3f}", images_per_s=f"{speed:.0f}")
 
     def _first_batch(self) -> Batch:
@@ -227,7 +229,7 @@ class Trainer:
 
     def _finish_epoch(self) -> dict[str, Any]:
         self._check_finite()
-        loss, right, examples = self.world.total(self.sums).tolist()
+        loss, right, examples, penalty = self.world.total(self.sums).tolist()
         self.epoch, self.batch = self.epoch + 1, 0
         row: dict[str, Any] = {
             "epoch": self.epoch,
@@ -238,6 +240,8 @@ class Trainer:
             "seconds": self.seconds,
             "images_per_second": examples / self.seconds if self.seconds else math.nan,
         }
+        if self.passes.penalties.on_loss:
+            row["penalty"] = penalty / examples
         if self.plateau is not None:
             self.plateau.update(row["train_loss"])
         self.stopped = stops(self.config, row)

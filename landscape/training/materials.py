@@ -57,15 +57,19 @@ def load_run_dataset(config: RunConfig, split: str, *, data_root: str | os.PathL
         data_root: Folder of the datasets; see :func:`landscape.load_dataset`.
 
     Returns:
-        The dataset; label noise is in the training split only. With ``validation``, both splits are parts of it.
+        The dataset; label noise is in the training split only. With ``validation``, both splits are parts of it; with
+        ``validation_examples``, the test split is the training split's examples after those of ``limit``, their
+        labels as noisy.
     """
-    training = split == "train" or config.validation > 0
+    beside = config.validation_examples if split == "test" else 0
+    training = split == "train" or config.validation > 0 or beside > 0
     with single_precision():
         found = load_dataset(
             config.dataset,
             root=None if data_root is None else Path(data_root),
             split="train" if training else split,
-            limit=config.limit if training else config.test_limit,
+            limit=beside or (config.limit if training else config.test_limit),
+            skip=(config.limit or 0) if beside else 0,
             seed=config.data_seed,
             label_noise=config.label_noise if training else 0.0,
             noise_kind=config.noise_kind,

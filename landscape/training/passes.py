@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from landscape.datasets import Dataset
+from landscape.optim.backup import frozen_statistics
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.lpfsgd import LPFSGD
 from landscape.seeding import derive_seed, seed_torch
-from landscape.training.batches import Batch
+from landscape.training.batches import Batch, batch_count
 from landscape.training.graphed_step import GraphedStep, graphed
+from landscape.training.penalties import Penalties
 from landscape.training.precision import autocast, compiled, gradient_scaler
 from landscape.training.regularization import InputAttack, RandomMove, batch_loss, flooded, right_answers
 from landscape.training.run_config import RunConfig
@@ -27,7 +29,7 @@ class Passes:
     """Runs a model forward and backward as the settings say, as often as the optimizer asks.
 
     All passes of a step see the same thing: inputs, mixture, adversarial moves (made once, at the clean weights),
-    dropout masks, and the direction of a random move of the weights.
+    dropout masks, what the penalties draw, and the direction of a random move of the weights.
 
     Args:
         config: The settings.
@@ -39,6 +41,7 @@ class Passes:
 
     Attributes:
         scaler: The gradient scaler of float16; its state belongs into checkpoints.
+        penalties: The run's; their state belongs into checkpoints.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Passes:
         self.scaler = gradient_scaler(config.precision, device)
         self._forward: Callable[[Tensor], Tensor] = model
         self._attack = self._move = None
+        count = batch_count(len(data), config.batch_size, least=2 * self.world.size)
+        self.penalties = Penalties(config, data, count)
         self._graph: GraphedStep | None = None
         self._recording = False
         if config.adversarial_epsilon:
@@ -117,8 +122,8 @@ class Passes:
             rate: The learning rate.
 
         Returns:
-            (3,) float64 on the device: loss times examples, right answers, examples, in the first pass over each one;
-            the loss is that before flooding. The next step may overwrite it.
+            (4,) float64 on the device: loss times examples, right answers, examples, and penalty times examples, in the
+            first pass over each one; the loss is that before flooding and penalties. The next step may overwrite it.
         """
         if self._graph is not None and self._graph.takes(batch):
             return self._graph.step(batch, rate)
@@ -127,14 +132,24 @@ class Passes:
     def _eager(self, batch: Batch, step: int, rate: float | Tensor) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        batch = self._moved_inputs(batch, step)
+        parts = self.config.M if isinstance(self.optimizer, LPFSGD) and self.config.M else 1
+        chunks = batch.chunk(parts) if parts > 1 else [batch]
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self._step([self._closure(chunk, step, number, sums) for number, chunk in enumerate(chunks)], chunks)
+        self.penalties.constrain(self._network, step)
+        return sums
+
+    def _moved_inputs(self, batch: Batch, step: int) -> Batch:
+        """Make the inputs that are trained on, once for all passes."""
         if self._attack is not None:
             self._seed(step, 0)
             batch = self._attack(self.model, batch, self._attacked_loss, step)
-        parts = self.config.M if isinstance(self.optimizer, LPFSGD) and self.config.M else 1
-        chunks = batch.chunk(parts) if parts > 1 else [batch]
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self._step([self._closure(chunk, step, number, sums) for number, chunk in enumerate(chunks)], chunks)
-        return sums
+        if self.penalties.moves_inputs:
+            self._seed(step, 0)
+            with autocast(self.config.precision, self.device), frozen_statistics(self._network):
+                batch = self.penalties.moved(self._network, batch, step)
+        return batch
 
     def _step(self, closures: list[Callable[[], Tensor]], chunks: list[Batch]) -> None:
         clip, scaler, optimizer = self.config.clip_norm, self.scaler, self.optimizer
@@ -166,9 +181,12 @@ class Passes:
             self.optimizer.zero_grad()
             with self._moved(step):
                 with autocast(self.config.precision, self.device):
-                    outputs = self._forward(batch.inputs)
-                    loss = self._loss(outputs, batch)
+                    seen = self._seen(batch)
+                    outputs = self._forward(seen.inputs)
+                    loss = self._loss(outputs, seen)
+                    penalty = self._penalty(seen, outputs, step)
                 final = flooded(loss, self.config.flooding)
+                final = final if penalty is None else final + penalty
                 final = final if batch.weight == 1.0 else final * batch.weight
                 (final if self.scaler is None or not scaled else self.scaler.scale(final)).backward()
             check_averaged(self.model)
@@ -177,7 +195,8 @@ class Passes:
                 with torch.no_grad():
                     n = len(batch)
                     right = right_answers(outputs, batch)
-                    sums.add_(torch.stack([loss.double() * n, right, torch.full_like(right, n)]))
+                    added = torch.zeros_like(right) if penalty is None else penalty.double() * n
+                    sums.add_(torch.stack([loss.double() * n, right, torch.full_like(right, n), added]))
             return final
 
         return closure
@@ -185,10 +204,29 @@ class Passes:
     def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return batch_loss(outputs, batch, label_smoothing=self.config.label_smoothing)
 
+    def _seen(self, batch: Batch) -> Batch:
+        """The batch, its inputs with a gradient where a penalty takes derivatives by them."""
+        if not self.penalties.differentiates_inputs:
+            return batch
+        return batch.with_inputs(batch.inputs.detach().requires_grad_())
+
+    def _penalty(self, batch: Batch, outputs: Tensor, step: int) -> Tensor | None:
+        """The penalties; compiled and averaging models cannot be differentiated twice, so theirs is a pass more."""
+        if not self.penalties.on_loss:
+            return None
+        plain = self._forward is self._network
+        with frozen_statistics(self._network):
+            return self.penalties.penalty(self._network, batch, outputs if plain else None, step)
+
+    @property
+    def _network(self) -> nn.Module:
+        found: Any = self.model
+        return found.module if isinstance(found, DistributedDataParallel) else found  # it is for weights' gradients
+
     def _attacked_loss(self, batch: Batch) -> Tensor:
         with autocast(self.config.precision, self.device):
-            averaging = isinstance(self.model, DistributedDataParallel)  # which is for parameters' gradients only
-            forward: Any = self.model.module if averaging else self._forward
+            averaging = isinstance(self.model, DistributedDataParallel)
+            forward: Any = self._network if averaging else self._forward
             loss: Any = self._loss(forward(batch.inputs), batch)
         return loss if self.scaler is None else self.scaler.scale(loss)
 

@@ -106,7 +106,8 @@ class Run:
         """Return one row per finished epoch.
 
         Keys: epoch (from 1), step, lr, train_loss, train_accuracy, seconds (training only), images_per_second, and in
-        the epochs that were tested test_error, test_nll, test_ece. Error and accuracy are fractions, losses nats.
+        the epochs that were tested test_error, test_nll, test_ece; with penalties on the loss also penalty, which
+        train_loss does not hold. Error and accuracy are fractions, losses nats.
 
         Raises:
             CorruptFileError: A row is damaged, or the run is finished and epochs are missing.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from landscape.config import Config
+from landscape.optim.registry import OPTIMIZERS
+from landscape.training.penalty_settings import check_penalties
 from landscape.training.run_config_checks import (
     METHOD_FIELDS,
     NAME_LENGTH,
@@ -26,6 +28,8 @@ class RunConfig(Config):
         test_limit: The same for the test split.
         validation: Fraction of the training examples that are held out and tested instead of the test split, to choose
             settings by; 0 trains on all and tests on the test split.
+        validation_examples: Test on this many training examples beside those that limit takes, to choose settings by
+            without training on fewer; 0 tests on the test split.
         image_size: Side in pixels to which images are resized, with antialiasing; None takes them as they are.
         label_noise: Fraction of training labels that are redrawn, 0 to 1.
         noise_kind: "uniform" redraws from all classes, the true one included; "uniform-other" from the others.
@@ -44,7 +48,8 @@ class RunConfig(Config):
         weight_decay: L2 decay of the base optimizer.
         rho: Radius of asam (default 0.5), and of sam and its other relatives (default 0.05).
         adaptive: The form of sam: false, true, or "official".
-        epsilon: Radius of amp's ball (default 0.5).
+        epsilon: Radius of amp's ball (default 0.5); with another optimizer that of the penalties that read one, where
+            pixels run from 0 to 1.
         inner_lr: Ascent step of amp (default 1).
         inner_iter: Ascent steps of amp (default 1).
         ball: amp's ball: "tensor" (default) or "global".
@@ -70,6 +75,11 @@ class RunConfig(Config):
         adversarial_steps: Ascent steps of these moves: 1 is FGSM, more are PGD.
         random_perturbation: Take each gradient at weights moved by this length (L2, all weights together) in a random
             direction; 0 for none.
+        penalty: What is added to the loss, moves the inputs, or constrains the weights, by name: adversarial, gradient,
+            grad-l2, grad-l1, vat, trades, pgd-l2, pgd-linf, spectral, spectral-svd, spectral-projection, deformation,
+            tangent. All go together, but for two ways to move the inputs.
+        penalty_options: Their options, for example {"weight": 0.1, "spectral-projection.tau": 0.8}: an option of one
+            of them, or of all that read it.
         crop_padding: Random crops after padding by this many pixels; 0 for none.
         crop_fill: What the padding holds, from 0 (black) to 1 (white); AMP's authors pad with gray, 128/255.
         flip: Random horizontal flips: false, true, or "alternating" (each image mirrored every other epoch).
@@ -103,10 +113,13 @@ class RunConfig(Config):
         64
     """
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"penalty", "penalty_options", "validation_examples"})
+
     dataset: str = "digits"
     limit: int | None = None
     test_limit: int | None = None
     validation: float = 0.0
+    validation_examples: int = 0
     image_size: int | None = None
     label_noise: float = 0.0
     noise_kind: Literal["uniform", "uniform-other"] = "uniform"
@@ -145,6 +158,8 @@ class RunConfig(Config):
     adversarial_epsilon: float = 0.0
     adversarial_steps: int = 1
     random_perturbation: float = 0.0
+    penalty: tuple[str, ...] = ()
+    penalty_options: dict[str, Any] = field(default_factory=dict)
     crop_padding: int = 0
     crop_fill: float = 0.0
     flip: bool | Literal["alternating"] = False
@@ -169,17 +184,19 @@ class RunConfig(Config):
         check_ranges(self)
         check_schedule(self)
         check_optimizer(self)
+        check_penalties(self)
         check_names(self)
 
     def method_options(self) -> dict[str, Any]:
         """Return the options that were set for the optimizer's own method."""
-        names = (*METHOD_FIELDS, "when")
+        own = OPTIMIZERS[self.optimizer].options  # epsilon may be a penalty's
+        names = [name for name in METHOD_FIELDS if name in own] + ["when"]
         return {**{n: v for n in names if (v := getattr(self, n)) is not None}, **self.optimizer_options}
 
     @property
     def folder_name(self) -> str:
         """The run's folder name: ``<name>-<first 8 digits of the hash>``."""
         plain = self.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1] or "folder"
-        stem = self.name or f"{plain}-{self.model}-{self.optimizer}"
+        stem = self.name or "-".join((plain, self.model, self.optimizer, *self.penalty))
         stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).lstrip(".") or "run"
         return f"{stem[:NAME_LENGTH]}-{self.hash[:8]}"

@@ -9,6 +9,7 @@ from landscape.errors import ConfigError, unknown_name
 from landscape.optim.options import LARGEST
 from landscape.optim.registry import OPTIMIZERS
 from landscape.optim.when import parse_when
+from landscape.regularizers import REGULARIZERS
 
 if TYPE_CHECKING:
     from landscape.training.run_config import RunConfig
@@ -33,7 +34,7 @@ def check_ranges(config: RunConfig) -> None:
         ConfigError: One is out of range, or asks for nothing that is done.
     """
     counts = ("epochs", "batch_size", "eval_every", "save_every", "adversarial_steps")
-    sizes = ("crop_padding", "cutout", "keep_every", "patience")
+    sizes = ("crop_padding", "cutout", "keep_every", "patience", "validation_examples")
     for name in (*counts, *sizes):
         require(getattr(config, name) < _COUNTS, name, f"below {_COUNTS}", getattr(config, name))
     _check_multipliers(config)
@@ -63,6 +64,7 @@ def check_ranges(config: RunConfig) -> None:
         "nothing beside validation, which replaces the test split",
         config.test_limit,
     )
+    _check_validation_examples(config)
     require(0 <= config.momentum < 1, "momentum", "from 0 to below 1", config.momentum)
     require(not config.nesterov or config.momentum > 0, "nesterov", "momentum above 0", config.momentum)
     for name, off, reader in (("crop_fill", 0.0, "crop_padding"), ("cutout_probability", 1.0, "cutout")):
@@ -74,6 +76,23 @@ def check_ranges(config: RunConfig) -> None:
         "nothing: without adversarial_epsilon it is not read",
         config.adversarial_steps,
         "Leave adversarial_steps unset, or set adversarial_epsilon.",
+    )
+
+
+def _check_validation_examples(config: RunConfig) -> None:
+    for name in ("validation", "test_limit"):
+        require(
+            not config.validation_examples or not getattr(config, name),
+            name,
+            "nothing beside validation_examples, which replace the test split",
+            getattr(config, name),
+        )
+    require(
+        not config.validation_examples or config.limit is not None,
+        "validation_examples",
+        "0 without limit, which leaves examples over",
+        config.validation_examples,
+        "Set limit, or hold out a part of all with validation.",
     )
 
 
@@ -146,7 +165,7 @@ def check_optimizer(config: RunConfig) -> None:
         value = getattr(config, name)
         if value is None:
             continue
-        if name not in spec.options:
+        if name not in spec.options and not (name == "epsilon" and _epsilon_of_penalties(config)):
             raise _not_read(config, name, [other for other, its in OPTIMIZERS.items() if name in its.options])
         if isinstance(value, int | float) and not isinstance(value, bool):
             least = 1 if name in ("inner_iter", "M") else 0
@@ -171,6 +190,11 @@ def check_optimizer(config: RunConfig) -> None:
     if config.nesterov and base != "sgd":
         raise _not_read(config, "nesterov", ["sgd, or base sgd"])
     parse_when(config.when or "always", config.epochs, 0)
+
+
+def _epsilon_of_penalties(config: RunConfig) -> bool:
+    known = [REGULARIZERS[name].options for name in config.penalty if name in REGULARIZERS]
+    return any("epsilon" in options for options in known)
 
 
 def _not_read(config: RunConfig, name: str, readers: list[str]) -> ConfigError:

@@ -61,3 +61,29 @@ def test_limits_that_are_no_numbers(limit):
 def test_a_limit_beyond_the_set_names_the_number_available():
     with pytest.raises(DataError, match="at most 5 examples.*limit=5"):
         choose_examples(np.zeros(5, dtype=int), 6)
+
+
+@given(labels=labelings, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_skipped_is_what_a_smaller_limit_takes(labels, data):
+    skip = data.draw(st.integers(0, len(labels) - 1))
+    limit = data.draw(st.integers(1, len(labels) - skip))
+    balanced = data.draw(st.booleans())
+    first = choose_examples(labels, skip, balanced=balanced) if skip else np.array([], dtype=int)
+    after = choose_examples(labels, limit, skip=skip, balanced=balanced)
+    assert not set(first.tolist()) & set(after.tolist())
+    whole = choose_examples(labels, skip + limit, balanced=balanced)
+    assert np.array_equal(np.union1d(first, after), whole)
+    rest = choose_examples(labels, None, skip=skip, balanced=balanced)
+    assert len(rest) == len(labels) - skip and set(after.tolist()) <= set(rest.tolist())
+
+
+@pytest.mark.parametrize("skip", [-1, 1.5, True, "all", None])
+def test_skips_that_are_no_numbers(skip):
+    with pytest.raises(ConfigError, match="skip"):
+        choose_examples(np.zeros(5, dtype=int), 1, skip=skip)
+
+
+def test_a_limit_beyond_what_is_left_names_the_number_left():
+    with pytest.raises(DataError, match="after 3 examples.*at most 2 examples.*limit=2"):
+        choose_examples(np.zeros(5, dtype=int), 3, skip=3)

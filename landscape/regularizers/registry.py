@@ -1,0 +1,123 @@
+"""Regularizers by name, with the options that each one reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from landscape.errors import ConfigError, LandscapeError, shown, unknown_name
+from landscape.regularizers.adversarial import AdversarialPenalty
+from landscape.regularizers.base import Constraint, InputMove, Penalty
+from landscape.regularizers.gradient import GradientPenalty
+from landscape.regularizers.inputs import AdversarialInputs
+from landscape.regularizers.loss_gradient import LossGradient
+from landscape.regularizers.units import PIXELS, InputUnits
+
+Regularizer = Penalty | InputMove | Constraint
+_GIVEN = ("units", "seed")  # by whoever trains, not by the settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizerSpec:
+    """A regularizer that a configuration can name.
+
+    Attributes:
+        build: Makes it from its options.
+        kind: "penalty" is added to the loss, "inputs" replaces the inputs, "constraint" moves the weights after a step.
+        description: In a line, with the formula.
+        reads_labels: Whether it means something only where each input has one label: not with mixtures of inputs.
+        preset: Options that the name stands for.
+    """
+
+    build: Callable[..., Regularizer]
+    kind: Literal["penalty", "inputs", "constraint"]
+    description: str
+    reads_labels: bool = False
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options and their defaults; an option without a default is needed and has the value ``...``."""
+        taken = inspect.signature(self.build).parameters.values()
+        free = [each for each in taken if each.name not in (*_GIVEN, *self.preset, "loss")]
+        return {each.name: ... if each.default is each.empty else each.default for each in free}
+
+
+REGULARIZERS: dict[str, RegularizerSpec] = {
+    "adversarial": RegularizerSpec(
+        build=AdversarialPenalty,
+        kind="penalty",
+        description="sum_k max_(i, ||d|| <= epsilon) (f_k(x_i + d) - f_k(x_i))^2: how far a logit can be moved.",
+    ),
+    "gradient": RegularizerSpec(
+        build=GradientPenalty, kind="penalty", description="weight sum_k max_i ||grad f_k(x_i)||^2, by the inputs."
+    ),
+    "grad-l2": RegularizerSpec(
+        build=LossGradient,
+        kind="penalty",
+        description="weight mean_i ||grad loss(x_i, y_i)||_2^2, by the inputs.",
+        reads_labels=True,
+        preset={"norm": "l2"},
+    ),
+    "grad-l1": RegularizerSpec(
+        build=LossGradient,
+        kind="penalty",
+        description="weight mean_i ||grad loss(x_i, y_i)||_1, by the inputs.",
+        reads_labels=True,
+        preset={"norm": "l1"},
+    ),
+    "pgd-l2": RegularizerSpec(
+        build=AdversarialInputs,
+        kind="inputs",
+        description="Training on inputs moved up the loss within an L2 ball.",
+        reads_labels=True,
+        preset={"norm": "l2"},
+    ),
+    "pgd-linf": RegularizerSpec(
+        build=AdversarialInputs,
+        kind="inputs",
+        description="Training on inputs moved up the loss within a box.",
+        reads_labels=True,
+        preset={"norm": "linf"},
+    ),
+}
+"""Every regularizer by its name."""
+
+
+def build_regularizer(name: str, *, units: InputUnits = PIXELS, seed: int = 0, **options: Any) -> Regularizer:
+    """Build a regularizer by name.
+
+    Args:
+        name: One of REGULARIZERS.
+        units: How the model's inputs relate to pixels; radii and gradients are in units of pixels.
+        seed: Names what it draws.
+        **options: See ``REGULARIZERS[name].options``.
+
+    Returns:
+        The regularizer.
+
+    Raises:
+        ConfigError: The name or an option is unknown, an option is missing, or its value cannot be used.
+    """
+    if name not in REGULARIZERS:
+        raise unknown_name("penalty", name, REGULARIZERS)
+    spec = REGULARIZERS[name]
+    known = spec.options
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known)
+    for option, default in known.items():
+        if default is ... and option not in options:
+            raise ConfigError(f"The penalty {name!r} needs {option}.", fix=f"Set {option}.")
+    taken = inspect.signature(spec.build).parameters
+    context = {key: value for key, value in (("units", units), ("seed", seed)) if key in taken}
+    try:
+        return spec.build(**spec.preset, **context, **options)
+    except LandscapeError:
+        raise
+    except (TypeError, ValueError) as error:  # of a value of another type
+        raise ConfigError(
+            f"An option of the penalty {name!r} cannot be used.", got=f"{shown(options)}: {error}"
+        ) from error
