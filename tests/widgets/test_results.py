@@ -79,18 +79,23 @@ def real(tiny_problem):
     return objective, other, plane, surfaces
 
 
-def test_a_click_evaluates_that_point_exactly(real, tiny_problem):
+def _click(figure, trace, x, y):
+    """Send what the page sends when a point of a trace is clicked."""
+    points = {"trace_indexes": [list(figure.data).index(trace)], "point_indexes": [0], "xs": [x], "ys": [y]}
+    figure._js2py_pointsCallback = {"event_type": "plotly_click", "points": points}
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "surface"])
+def test_a_click_evaluates_that_point_exactly(real, tiny_problem, kind):
     objective, other, plane, (train, test) = real
     explorer = SurfaceExplorer(
         {"SGD": train}, test={"SGD": test}, objectives={"SGD": objective}, test_objectives={"SGD": other}
     )
     explorer.widget()
-
-    class Points:
-        xs, ys = [0.45], [-1.1]  # the nearest ones are clicked: 0.5 and -1
-
-    _trace(explorer.live_figure, "heatmap", "SGD")
-    explorer._clicked(None, Points, None)
+    before = explorer.status.value
+    _click(explorer.live_figure, _trace(explorer.live_figure, "scatter", "SGD"), 0.45, -1.1)  # the cut: no place of it
+    assert explorer.status.value == before
+    _click(explorer.live_figure, _trace(explorer.live_figure, kind, "SGD"), 0.45, -1.1)  # the nearest: 0.5 and -1
     moved = objective.weights() + 0.5 * plane.direction1.vector - plane.direction2.vector
     expected = objective.evaluate(moved)
     assert (explorer.sliders["alpha"].value, explorer.sliders["beta"].value) == (0.5, -1.0)
