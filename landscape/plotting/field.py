@@ -130,7 +130,6 @@ _DRAWN_BY = {
     "Line": "line",
     "Profile": "profile",
     "SpectralDensity": "density",
-    "PerturbationView": "perturbation",
     "Topology": "contour(..., topology=...)",
     "Trajectory": "contour(..., path=...)",
     "Curve": "connectivity",

@@ -112,8 +112,8 @@ def _damaged(surface):
 LOSS_LABELS = {
     "surface3d": lambda r: plotting.surface3d(r.surfaces).layout.coloraxis.colorbar.title.text,
     "contour": lambda r: plotting.contour(r.surfaces).layout.coloraxis.colorbar.title.text,
-    "slice": lambda r: plotting.surface_slice(r.surfaces, label="SGD").layout.yaxis2.title.text,
     "line": lambda r: plotting.line(r.lines).layout.yaxis.title.text,
+    "line panels": lambda r: plotting.line_panels({"one": r.lines}).layout.yaxis.title.text,
     "profile": lambda r: plotting.profile(r.profiles).layout.yaxis.title.text,
     "surface3d in matplotlib": lambda r: plotting.surface3d(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
     "contour in matplotlib": lambda r: plotting.contour(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
