@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape.plotting.comparison import Comparison, cell
-from landscape.plotting.course import values_of
-from landscape.plotting.curves import CURVES
+from landscape.plotting.curves import CURVES, log_of, values_of
 from landscape.plotting.picture import Picture, axis, heading, page
 from landscape.plotting.scale import common_scale, spans_decade
 from landscape.plotting.style import styles
@@ -110,7 +109,7 @@ def _course(view: RunView) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     looks = styles(view.numbers.labels)
     drawn = {label: values_of(rows, view.curve) for label, rows in view.curves.items()}
     every = np.concatenate([y for _, y in drawn.values()] or [np.zeros(0)])
-    log = "loss" in view.curve and spans_decade(every)
+    log = log_of(view.curve, [every])
     data = []
     for label, (x, y) in drawn.items():
         look, shown = looks[label], label in view.picked
