@@ -48,7 +48,7 @@ class SurfaceExplorer(Panel):
         MismatchError: ``test`` or the objectives have other labels, or a surface does not hold its plane.
     """
 
-    keeps = False
+    keeps, note_takes_values = False, True
 
     def __init__(
         self,
@@ -253,8 +253,8 @@ class SurfaceExplorer(Panel):
             self._exact[key] = float(loss), float(accuracy)
         return self._exact[key]
 
-    def _note(self, view: SurfaceView) -> str:
-        data = next(name for name in self.surfaces if view.title.startswith(f"The {_NAMES[name]}"))
+    def _note(self, view: SurfaceView, **values: Any) -> str:
+        data = values.get("data", "train")
         judge = self.judges[data].get(view.label)
         return words(
             view,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_losses_may_be_read_on_other_data_and_other_losses(objectives, tiny_prob
 
 def test_the_subset_is_said(objectives):
     explorer = explorer_of(objectives, examples=16)
-    assert "over 16 of 40 examples" in explorer.note(explorer.quick(**explorer.values()))
+    assert "over 16 of 40 examples" in explorer.words(explorer.quick(**explorer.values()))
 
 
 def test_exploring_leaves_the_model_as_it_was(objectives, tiny_problem, snapshot, assert_unchanged):
@@ -184,7 +185,16 @@ def test_labels_are_compared_at_the_same_perturbation(tiny_problem, objectives):
     explorer = explorer_of(both)
     explorer.result(method="sam", rho=0.2)
     expected = explorer.move(minimum="mine", method="sam", rho=0.2).loss
-    assert f"mine {expected:.4g}" in explorer.note(explorer.result(method="sam", rho=0.2))
+    at = {"method": "sam", "rho": 0.2}
+    assert f"mine {expected:.4g}" in explorer.words(explorer.result(**at), **at)
+
+
+def test_words_are_of_where_the_controls_stand_whatever_the_picture_is_called(objectives):
+    explorer = explorer_of(objectives, methods=["amp", "sam"])
+    at = {"method": "sam", "rho": 0.2}
+    view = explorer.result(**at)
+    said = explorer.words(replace(view, title="A title of one's own"), **at)
+    assert said.startswith("SAM with ρ = 0.2, at the weights found by SGD.") and said == explorer.words(view, **at)
 
 
 def test_wrong_explorers_are_refused(objectives):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -165,9 +167,19 @@ def test_the_spread_over_planes_and_the_top_eigenvalue_are_said(real):
     others = [evaluate_surface(objective, random_plane(objective, seed=s), points=3, progress=False) for s in (1, 2)]
     explorer = SurfaceExplorer({"SGD": train}, eigenvalues={"SGD": 12.5}, planes={"SGD": others})
     rises = [float(one.loss.mean()) - one.center_loss for one in others]
-    said = explorer.note(explorer.result())
+    said = explorer.words(explorer.result())
     assert f"Over 2 planes of other seeds the mean loss lies {np.mean(rises):.3g} ± {np.std(rises, ddof=1):.2g}" in said
     assert "SGD 12.5" in said and "two of 119 directions" in said and "over 40 examples" in said
+
+
+def test_words_are_of_the_split_that_is_seen_whatever_the_picture_is_called(real):
+    objective, other, _, (train, test) = real
+    judges = {"objectives": {"SGD": objective}, "test_objectives": {"SGD": other}}
+    explorer = SurfaceExplorer({"SGD": train}, test={"SGD": test}, **judges)
+    explorer.evaluate_point(data="test")
+    view = explorer.result(data="test")
+    said = explorer.words(replace(view, title="A title of one's own"), data="test")
+    assert "evaluated exactly on 15 examples" in said and "its losses are over 15 examples" in said
 
 
 def test_static_surfaces_slide_over_the_cut(results):
@@ -224,6 +236,14 @@ def test_single_eigenvalues_layers_and_ritz_values_are_shown(results, pairs):
     assert alright(explorer)
     with pytest.raises(MismatchError, match="labels differ"):
         SpectrumExplorer(results.spectra, eigenpairs={"other": pairs(1.0)})
+
+
+def test_words_are_of_the_layer_that_is_seen_whatever_the_picture_is_called(results):
+    whole, layer = results.spectra["SGD"], results.spectra["SAM (rho 0.1)"]
+    explorer = SpectrumExplorer({"SGD": whole}, layers={"SGD": {"conv": layer}})
+    view = replace(explorer.result(layer="conv"), title="A title of one's own")
+    assert f"Ritz values from {layer.nodes.min():.3g} to {layer.nodes.max():.3g}" in explorer.words(view, layer="conv")
+    assert f"to {layer.nodes.max():.3g}" not in explorer.words(explorer.result())
 
 
 def test_every_control_of_a_spectrum_answers(results):
