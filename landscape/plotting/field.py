@@ -168,6 +168,52 @@ def as_mapping(results: object, kind: str | None = None) -> dict[str, Any]:
     return found
 
 
+def as_rows(found: object, *, expected: str, fix: str, message: str = "There is nothing to draw.") -> dict[str, Any]:
+    """Take a mapping that must hold something.
+
+    Args:
+        found: Name -> anything.
+        expected: What it should be, for the error.
+        fix: What to do, for the error.
+        message: What is wrong, for the error.
+
+    Returns:
+        Name -> anything.
+
+    Raises:
+        DataError: It is no mapping, or empty.
+    """
+    if not isinstance(found, Mapping) or not found:
+        got = "an empty mapping" if isinstance(found, Mapping) else type(found).__name__
+        raise DataError(message, expected=expected, got=got, fix=fix)
+    return {str(name): one for name, one in found.items()}
+
+
+def as_panels(found: object, *, expected: str, fix: str, message: str = "There is nothing to draw.") -> dict[str, Any]:
+    """Take rows as one panel with the empty title.
+
+    Args:
+        found: Row -> anything, or panel -> row -> anything.
+        expected: As in :func:`as_rows`.
+        fix: As there.
+        message: As there.
+
+    Returns:
+        Panel -> row -> anything.
+
+    Raises:
+        DataError: It is no mapping, or empty.
+
+    Example:
+        >>> words = {"expected": "row -> number", "fix": "Use {'a': 1}."}
+        >>> as_panels({"a": 1}, **words), as_panels({"left": {"a": 1}}, **words)
+        ({'': {'a': 1}}, {'left': {'a': 1}})
+    """
+    rows = as_rows(found, expected=expected, fix=fix, message=message)
+    nested = all(isinstance(one, Mapping) for one in rows.values())
+    return {name: dict(one) for name, one in rows.items()} if nested else {"": rows}
+
+
 def prepare(
     surfaces: Surface | Mapping[str, Surface],
     *,

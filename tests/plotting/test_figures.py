@@ -309,6 +309,29 @@ def test_nothing_to_draw_is_refused():
         plotting.density({}, floor=0)
 
 
+ROWS_OF = {
+    plotting.ratios: "no ratios to draw. Expected: row -> ratios, or panel",
+    plotting.correlations: "no correlations to draw. Expected: row -> rank correlation, or panel",
+    plotting.differences: "no differences to draw. Expected: row -> differences",
+    plotting.layers: "nothing to draw. Expected: layer -> answer, or question",
+    plotting.sharpness: "nothing to draw. Expected: measure -> estimate, or label",
+}
+
+
+@pytest.mark.parametrize("draw", ROWS_OF)
+@pytest.mark.parametrize(("given", "got"), [({}, "an empty mapping"), (None, "NoneType"), ([1.0], "list")])
+def test_what_holds_no_rows_is_refused_with_what_was_expected(draw, given, got):
+    with pytest.raises(DataError) as refused:
+        draw(given)
+    assert ROWS_OF[draw] in str(refused.value) and f"Got: {got}. What to do: Use " in str(refused.value)
+
+
+@pytest.mark.parametrize("draw", [plotting.ratios, plotting.correlations])
+def test_one_panel_without_rows_is_refused(draw):
+    with pytest.raises(DataError, match="Got: an empty mapping"):
+        draw({"empty": {}})
+
+
 @pytest.mark.parametrize(
     ("draw", "given", "fix"),
     [
