@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.plotting.curves import CURVES, log_of, values_of
-from landscape.plotting.picture import Picture, axis, heading, page
+from landscape.plotting.picture import Picture, axis, heading, log_axis, page
 from landscape.plotting.scale import common_scale
 from landscape.plotting.style import styles
 
@@ -65,8 +65,4 @@ def _vertical(values: np.ndarray, log: bool) -> dict[str, Any]:
         return {"range": [0, 1]}
     scale = common_scale([values if log else np.append(values, 0.0)], log=log)
     pad = 0.06 * (scale.high - scale.low)
-    limits = {"range": [scale.low - (pad if log else 0.0), scale.high + pad]}
-    if not log:
-        return limits
-    ticks, texts = scale.ticks(6)
-    return {**limits, "type": "log", "tickvals": [10.0**value for value in ticks], "ticktext": texts}
+    return {"range": [scale.low - (pad if log else 0.0), scale.high + pad], **log_axis(scale)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plotting.picture import Picture, axis, heading, page
+from landscape.plotting.picture import Picture, axis, heading, log_axis, page
 from landscape.plotting.scale import common_scale, spans_decade
 from landscape.plotting.style import INK, SEQUENTIAL, styles, translucent
 
@@ -227,10 +227,7 @@ def _bars(view: MovedView, color: str) -> dict[str, Any]:
 def _layout(view: MovedView, log: bool) -> dict[str, Any]:
     scale = common_scale([view.known], log=log)
     pad = 0.06 * (scale.high - scale.low)
-    vertical: dict[str, Any] = {"range": [scale.low - pad, scale.high + pad]}
-    if log:
-        values, texts = scale.ticks(6)
-        vertical |= {"type": "log", "tickvals": [10.0**value for value in values], "ticktext": texts}
+    vertical = {"range": [scale.low - pad, scale.high + pad], **log_axis(scale)}
     reach = view.reach
     square = [-reach, reach]
     equal = {"range": square, "zeroline": False, "showgrid": False, "constrain": "domain", "nticks": 6}
