@@ -214,7 +214,7 @@ def _bars(view: MovedView, color: str) -> dict[str, Any]:
     texts = [f"  {name}" for name in view.filters]
     hover = [
         f"{name}<br>{share:.3g} % of ‖δ‖²<br>moved by {own:.3g} of its own norm"
-        for name, share, own in zip(view.filters, shares, 100 * np.asarray(view.relative, float) / 100, strict=True)
+        for name, share, own in zip(view.filters, shares, np.asarray(view.relative, float), strict=True)
     ]
     return {
         "type": "bar", "orientation": "h", "xaxis": "x3", "yaxis": "y3", "x": _drawn(shares), "y": list(range(count)),

@@ -171,17 +171,16 @@ def log_axis(scale: Scale, most: int = 6) -> dict[str, Any]:
     return {"type": "log", "tickvals": [10.0**tick for tick in ticks], "ticktext": texts}
 
 
-def heading(text: str, *, x: float, y: float, anchor: str = "left") -> dict[str, Any]:
+def heading(text: str, *, x: float, y: float) -> dict[str, Any]:
     """Return the title of one panel of a picture.
 
     Args:
         text: The title.
-        x: Where, as a share of the drawing area.
+        x: Its left end, as a share of the drawing area.
         y: Its lower edge, as a share of the drawing area.
-        anchor: Which end of the text is at ``x``.
 
     Returns:
         An annotation for the layout.
     """
-    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": anchor, "yanchor": "bottom"}
+    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
     return {"text": text, "showarrow": False, "font": {"size": 14}, **place}
