@@ -217,14 +217,25 @@ def as_panels(found: object, *, expected: str, fix: str, message: str = "There i
 def prepare(
     surfaces: Surface | Mapping[str, Surface],
     *,
-    log: bool | None,
-    clip: float | None,
     title: str | None,
     loss_name: str | None,
     columns: int,
     bare_axes: bool,
+    log: bool | None = None,
+    clip: float | None = None,
+    scale: Scale | None = None,
 ) -> Fields:
-    """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments.
+    """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments not named here.
+
+    Args:
+        surfaces: One surface, or label -> surface.
+        title: What is seen; None for a plain sentence.
+        loss_name: Name and unit of the loss; None for what the results' provenance says.
+        columns: Panels in a row.
+        bare_axes: Whether the axes' names have no units, which the caption then says.
+        log: As there, where no scale is given.
+        clip: As there, where no scale is given.
+        scale: One that is shared with surfaces that are not shown; by default the scale of these surfaces.
 
     Raises:
         DataError: There is no surface.
@@ -233,7 +244,8 @@ def prepare(
     named = as_mapping(surfaces, "Surface")
     for name, surface in named.items():
         _check(name, surface)
-    scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
+    if scale is None:
+        scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
     placed = arrange({name: (np.ravel(s.alphas), np.ravel(s.betas), s.directions) for name, s in named.items()})
     fields = tuple(
         _field(name, surface, scale, box, unit)

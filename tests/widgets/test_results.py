@@ -12,6 +12,7 @@ from landscape.curvature.density import smooth
 from landscape.curvature.results import Eigenpairs
 from landscape.errors import ConfigError, MismatchError
 from landscape.objective import Objective
+from landscape.plotting.scale import common_scale
 from landscape.surface import evaluate_surface, random_plane
 from landscape.widgets import RunComparison, SpectrumExplorer, SurfaceExplorer
 
@@ -109,6 +110,17 @@ def test_a_click_evaluates_that_point_exactly(real, tiny_problem, kind):
     button = explorer.above()[0]
     button.click()
     assert f"on 15 examples {other.evaluate(moved).loss:.5g}" in explorer.status.value
+
+
+def test_both_splits_are_seen_on_the_scale_of_both(real):
+    *_, (train, test) = real
+    explorer = SurfaceExplorer({"SGD": train}, test={"SGD": test})
+    for options in ({"log": True}, {"log": False}, {"log": False, "clip": explorer.controls["clip"].options[1][1]}):
+        scale = common_scale([train.loss, test.loss], clip=options.get("clip"), log=options["log"])
+        for data in ("train", "test"):
+            fields = explorer.result(data=data, **options).fields
+            assert fields.scale == scale
+            np.testing.assert_array_equal(fields.fields[0].z.T, scale.drawn({"train": train, "test": test}[data].loss))
 
 
 def test_a_point_needs_an_objective_and_a_plane(real, results):
