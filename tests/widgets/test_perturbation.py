@@ -13,6 +13,7 @@ import landscape as ll
 from landscape.errors import ConfigError, DataError, MismatchError
 from landscape.objective import Objective
 from landscape.widgets import PerturbationExplorer
+from landscape.widgets.moves import Mover
 from landscape.widgets.panel import AT_START
 
 
@@ -163,6 +164,25 @@ def test_what_is_known_is_not_evaluated_again(objectives, monkeypatch):
     explorer.widget()
     explorer.sliders["rho"].value = 0.3
     assert explorer.wait(30) and "role='status'" in explorer.status.value
+
+
+@pytest.mark.parametrize("at", [{"method": "sam", "rho": 0.2}, {"method": "amp", "epsilon": 0.3, "inner_iter": 2}])
+def test_the_optimizer_takes_each_step_once(objectives, monkeypatch, at):
+    taken, real = [], Mover.move
+
+    def counted(self, setting):
+        taken.append(setting)
+        return real(self, setting)
+
+    explorer = explorer_of(objectives, methods=["sam", "amp"])
+    monkeypatch.setattr(Mover, "move", counted)
+    explorer.result(**at)
+    setting = explorer.setting(**at)
+    assert set(explorer.study.stops(setting)) <= set(taken) and len(taken) == len(set(taken))
+    taken.clear()
+    for _ in explorer.study.fill("SGD", setting):
+        pass
+    assert taken == []
 
 
 def test_a_static_page_has_a_slider_for_each_method(objectives):
