@@ -6,7 +6,7 @@ import dataclasses
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -186,29 +186,18 @@ class CurvatureCommand:
         folder = run.path / "curvature" / short_hash({**settings, **provenance})
         hessian = Hessian(objective, memory_limit=None if self.memory_limit is None else self.memory_limit * 2**20)
         found: dict[str, Any] = {}
-        failed: BaseException | None = None
-        try:
-            self._ask(hessian, found)  # figures before they are saved: a full disk must not take them along
-        except BaseException as error:
-            if not found:
-                raise
-            failed = error
-        complete = failed is None
-        if failed is not None and is_complete(folder / "provenance.json"):
-            if not isinstance(failed, KeyboardInterrupt):
-                raise failed
-            print(f"interrupted    nothing is saved: {folder} holds the same, complete")
-            return 130
-        self._save(found, folder)
-        write_json(folder / "provenance.json", {"settings": settings, "complete": complete, **provenance})
-        figures = _figures(found, objective, described(run, objective.examples, self.split, self.limit))
-        if figures:
-            page = folder / ("density.html" if "density" in found else "layers.html")
-            print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
-        print(f"saved          {folder}" + ("" if complete else ", what there was: it was interrupted"))
-        if failed is not None and not isinstance(failed, KeyboardInterrupt):
-            raise failed
-        return 0 if complete else 130
+        # Numbers are printed before they are saved: a full disk must not take them along.
+        failed = ended_by(lambda: self._ask(hessian, found), found)
+
+        def save() -> None:
+            self._save(found, folder)
+            write_json(folder / "provenance.json", {"settings": settings, "complete": failed is None, **provenance})
+            figures = _figures(found, objective, described(run, objective.examples, self.split, self.limit))
+            if figures:
+                page = folder / ("density.html" if "density" in found else "layers.html")
+                print(f"picture        {write_page('Hessian spectrum', figures, self.html or page)}")
+
+        return kept(save, failed, record=folder / "provenance.json", shown=folder)
 
     def _ask(self, hessian: Hessian, found: dict[str, Any]) -> None:
         """Compute and print one after the other, until Ctrl-C; what it cuts short is in ``found`` too, as a part."""
@@ -255,6 +244,39 @@ class CurvatureCommand:
 def _stop_after_a_part(*results: Any) -> None:
     if not all(result.complete for result in results):
         raise KeyboardInterrupt
+
+
+def ended_by(compute: Callable[[], None], found: Mapping[str, Any]) -> BaseException | None:
+    """Compute into ``found``, and return what ended that midway; raise it where nothing was found yet."""
+    try:
+        compute()
+    except BaseException as error:
+        if not found:
+            raise
+        return error
+    return None
+
+
+def kept(save: Callable[[], None], failed: BaseException | None, *, record: Path, shown: Path) -> int:
+    """Save what was found, unless it is a part of what is there complete; then end as the computation did.
+
+    Args:
+        save: Writes it.
+        failed: What ended the computation midway, or None.
+        record: The file that says whether what is there is complete.
+        shown: What was written, for the last line.
+
+    Returns:
+        The exit code; whatever else than Ctrl-C ended the computation is raised again.
+    """
+    if failed is None or not is_complete(record):
+        save()
+        print(f"saved          {shown}" + ("" if failed is None else ", what there was: it was interrupted"))
+    elif isinstance(failed, KeyboardInterrupt):
+        print(f"interrupted    nothing is saved: {shown} holds the same, complete")
+    if failed is not None and not isinstance(failed, KeyboardInterrupt):
+        raise failed
+    return 0 if failed is None else 130
 
 
 def is_complete(path: Path) -> bool:

@@ -88,8 +88,9 @@ class RobustnessCommand:
     ) -> dict[str, RobustAccuracy]:
         """Run each attack; print and save what it found."""
         from landscape.robustness import ATTACKS, robust_accuracy
+        from landscape.training.materials import resolve_device
 
-        model = run.model()
+        model = run.model().to(resolve_device(run.config.device))
         found: dict[str, RobustAccuracy] = {}
         asked = dict.fromkeys(self.attack or ("pgd-l2",))
         several = len(asked) > 1  # what one of several does not read is meant for the others

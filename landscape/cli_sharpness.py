@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from landscape.cli_analysis import described, is_complete, open_run, short_hash, write_page
+from landscape.cli_analysis import described, ended_by, kept, open_run, short_hash, write_page
 from landscape.cli_options import Words
 from landscape.config import require
 
@@ -65,14 +65,7 @@ class SharpnessCommand:
         if self.balanced:
             objective = _balanced(objective)
         found: dict[str, Estimate] = {}
-        failed: BaseException | None = None
-        try:
-            self._measure(objective, start, found)
-        except BaseException as error:
-            if not found:
-                raise
-            failed = error
-        complete = failed is None
+        failed = ended_by(lambda: self._measure(objective, start, found), found)
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None, "html": None}
         provenance = objective.provenance()
         path = self.json or run.path / "sharpness" / f"{short_hash({**settings, **provenance})}.json"
@@ -80,20 +73,15 @@ class SharpnessCommand:
             name: {**dataclasses.asdict(value), "unit": MEASURES[name].unit, "definition": MEASURES[name].definition}
             for name, value in found.items()
         }
-        if failed is not None and is_complete(path):
-            if not isinstance(failed, KeyboardInterrupt):
-                raise failed
-            print(f"interrupted    nothing is saved: {path} holds the same, complete")
-            return 130
-        write_json(path, {"measures": values, "settings": settings, "complete": complete, **provenance})
-        if found:
-            title = f"Sharpness of {described(run, objective.examples, self.split, self.limit)}"
-            page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
-            print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
-        print(f"saved          {path}" + ("" if complete else ", what there was: it was interrupted"))
-        if failed is not None and not isinstance(failed, KeyboardInterrupt):
-            raise failed
-        return 0 if complete else 130
+
+        def save() -> None:
+            write_json(path, {"measures": values, "settings": settings, "complete": failed is None, **provenance})
+            if found:
+                title = f"Sharpness of {described(run, objective.examples, self.split, self.limit)}"
+                page = self.html or path.with_name(f"{path.stem if path.suffix != '.html' else path.name}.html")
+                print(f"picture        {write_page(title, [sharpness(found, title=title)], page)}")
+
+        return kept(save, failed, record=path, shown=path)
 
     def _measure(self, objective: Objective, start: Tensor | None, found: dict[str, Estimate]) -> None:
         """Measure one after the other into ``found``, printing each; what was not asked for by name may not apply."""

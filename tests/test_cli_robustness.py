@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from landscape.cli import main
+from landscape.cli_robustness import RobustnessCommand
 from landscape.robustness import RobustAccuracy, robust_accuracy
 from landscape.robustness import accuracy as accuracy_module
 from landscape.training import Run, RunConfig, train
@@ -62,6 +64,24 @@ def test_the_published_radii_are_the_default(capsys, trained):
     one, other = saved(out)
     assert one.epsilons.tolist() == [0.0, 0.1, 0.5, 1.0, 1.5]
     assert (255 * other.epsilons).round(9).tolist() == [0, 1, 2, 5, 8] and other.settings["starts"] == 2
+
+
+def test_the_network_is_attacked_where_the_run_was_trained(trained, monkeypatch):
+    setting, seen = Run.load(trained).config.device, []
+
+    class ReachedError(Exception):
+        pass
+
+    def attacked(model, data, **_):
+        seen.append({parameter.device.type for parameter in model.parameters()})
+        raise ReachedError
+
+    devices = {setting: torch.device("meta")}  # a device of its own, also where there is no CUDA
+    monkeypatch.setattr("landscape.training.materials.resolve_device", devices.__getitem__)
+    monkeypatch.setattr("landscape.robustness.robust_accuracy", attacked)
+    with pytest.raises(ReachedError):
+        RobustnessCommand(run_folder=Path(trained), quiet=True).run()
+    assert seen == [{"meta"}]
 
 
 def test_what_an_attack_does_not_read_is_refused_where_it_is_the_only_one(capsys, trained):

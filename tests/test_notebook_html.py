@@ -13,6 +13,8 @@ from landscape import plotting
 from landscape.errors import NotebookError
 from landscape.notebooks import export_html
 from landscape.notebooks.formulas import formula
+from landscape.plotting.chart import Axes, Chart, Series, draw
+from landscape.plotting.style import METHODS
 from landscape.widgets.show import bundle
 from tests.browser import CHROMIUM, flags
 
@@ -34,10 +36,17 @@ $$\\frac{1}{N}\\sum_n \\ell_n \\le \\varepsilon$$
 
 
 def _sliding():
-    radii = np.array([0.0, 0.5, 1.0])
-    loss = {"sam": {"SGD": np.array([0.1, 0.4, 2.0])}}
-    view = plotting.PerturbationView(radii=radii, loss=loss, accuracy=loss, index=0)
-    return plotting.perturbation_frames(view)
+    """A point that moves along a curve, with its own numbers at every stop."""
+    radii, loss = np.array([0.0, 0.5, 1.0]), np.array([0.1, 0.4, 2.0])
+    curve = Series(name="SGD", x=radii, y=loss, style=METHODS["sgd"], markers=False)
+
+    def at(index: int):
+        point = Series(name="", x=radii[[index]], y=loss[[index]], style=METHODS["sgd"], line=False)
+        panel = Axes(series=(curve, point), x_label="radius", y_label="loss", log_y=True)
+        said = f"SGD {loss[index]:g} (×{loss[index] / loss[0]:.3g})"
+        return draw(Chart(title="How much does the loss rise?", caption=said, panels=(panel,)), "plotly")
+
+    return plotting.slider_figure({f"{radius:g}": at(k) for k, radius in enumerate(radii)}, name="radius")
 
 
 def _surface():

@@ -17,11 +17,9 @@ from landscape.plotting.maps import curvature_map
 from landscape.plotting.measures import sharpness, sharpness_table
 from landscape.plotting.memorized import answers, memorization
 from landscape.plotting.merge_tree import merge_tree
-from landscape.plotting.perturbation import PerturbationView, perturbation, perturbation_frames
 from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
 from landscape.plotting.robustness import robustness
-from landscape.plotting.slices import surface_slice
 from landscape.plotting.spectrum import density
 from landscape.plotting.style import METHODS, styles
 from landscape.plotting.surfaces import contour, surface3d
@@ -31,7 +29,6 @@ __all__ = [
     "METHODS",
     "METRICS",
     "Metric",
-    "PerturbationView",
     "answers",
     "barrier",
     "compare",
@@ -50,8 +47,6 @@ __all__ = [
     "line_panels",
     "memorization",
     "merge_tree",
-    "perturbation",
-    "perturbation_frames",
     "profile",
     "ratios",
     "ratios_table",
@@ -62,6 +57,5 @@ __all__ = [
     "slider_figure",
     "styles",
     "surface3d",
-    "surface_slice",
     "training_curves",
 ]

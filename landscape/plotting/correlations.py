@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.errors import DataError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
+from landscape.plotting.field import as_panels, as_rows
 from landscape.plotting.scale import plural
 from landscape.plotting.style import OKABE_ITO, Style
 
@@ -76,18 +76,13 @@ def correlations(
     return draw(chart, backend)
 
 
-def _panels(found: Any) -> dict[str, Rows]:
-    nested = isinstance(found, Mapping) and bool(found) and all(isinstance(rows, Mapping) for rows in found.values())
-    panels = {str(label): rows for label, rows in found.items()} if nested else {"": found}
-    for rows in panels.values():
-        if not isinstance(rows, Mapping) or not rows:
-            raise DataError(
-                "There are no correlations to draw.",
-                expected="row -> rank correlation, or panel -> row -> rank correlation",
-                got=type(rows).__name__ if not isinstance(rows, Mapping) else "an empty mapping",
-                fix='Use {"trace": rank_correlation(traces, errors)}.',
-            )
-    return panels
+def _panels(found: object) -> dict[str, Rows]:
+    words = {
+        "message": "There are no correlations to draw.",
+        "expected": "row -> rank correlation, or panel -> row -> rank correlation",
+        "fix": 'Use {"trace": rank_correlation(traces, errors)}.',
+    }
+    return {label: as_rows(rows, **words) for label, rows in as_panels(found, **words).items()}
 
 
 def _chance(rows: Rows) -> float:

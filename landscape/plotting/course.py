@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plotting.curves import CURVES
-from landscape.plotting.picture import Picture, axis, heading, page
-from landscape.plotting.scale import common_scale, spans_decade
+from landscape.plotting.curves import CURVES, log_of, values_of
+from landscape.plotting.picture import Picture, axis, heading, log_axis, page
+from landscape.plotting.scale import common_scale
 from landscape.plotting.style import styles
-
-_PERCENT = {"train_error", "test_error", "test_ece"}
 
 
 def course(
@@ -40,7 +38,7 @@ def course(
         left = (number - 1) * width + (0.06 if number > 1 else 0.0)
         drawn = {label: values_of(rows, key) for label, rows in metrics.items()}
         values = np.concatenate([y for _, y in drawn.values()] or [np.zeros(0)])
-        log = "loss" in key and spans_decade(values)
+        log = log_of(key, [values])
         for label, (x, y) in drawn.items():
             look = looks[label]
             data.append({
@@ -62,31 +60,9 @@ def course(
     )
 
 
-def values_of(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one metric of a run's rows.
-
-    Args:
-        rows: Of ``run.metrics()``.
-        key: Of :data:`landscape.plotting.curves.CURVES`.
-
-    Returns:
-        The epochs that have it and its values there, (N,) each; shares in percent, NaN where not finite.
-    """
-    source = "train_accuracy" if key == "train_error" else key
-    found = [(row["epoch"], row[source]) for row in rows if row.get(source) is not None]
-    epochs, values = np.array(found, dtype=float).reshape(-1, 2).T
-    values = 1.0 - values if key == "train_error" else values
-    values = np.where(np.isfinite(values), values, np.nan)
-    return epochs, 100 * values if key in _PERCENT else values
-
-
 def _vertical(values: np.ndarray, log: bool) -> dict[str, Any]:
     if not np.isfinite(values).any():
         return {"range": [0, 1]}
     scale = common_scale([values if log else np.append(values, 0.0)], log=log)
     pad = 0.06 * (scale.high - scale.low)
-    limits = {"range": [scale.low - (pad if log else 0.0), scale.high + pad]}
-    if not log:
-        return limits
-    ticks, texts = scale.ticks(6)
-    return {**limits, "type": "log", "tickvals": [10.0**value for value in ticks], "ticktext": texts}
+    return {"range": [scale.low - (pad if log else 0.0), scale.high + pad], **log_axis(scale)}

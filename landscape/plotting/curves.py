@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -304,20 +304,55 @@ def training_curves(
     for key in show:
         series = []
         for name, rows in named.items():
-            numbered = _numbered(rows, across)
-            source = "train_accuracy" if key == "train_error" else key
-            measured = [(place, row) for place, row in numbered if row.get(source) is not None]
-            values = _metric([row for _, row in measured], key)
+            places, values = values_of(rows, key, across=across)
             missing += int(np.sum(~np.isfinite(values)))
-            places = np.array([place for place, _ in measured], float)
-            few = len(measured) <= 25
+            few = len(values) <= 25
             series.append(Series(name=name, x=places, y=values, style=looks[name], markers=few, size=5))
-        every = np.concatenate([one.y for one in series])
-        log = key in _LOG and spans_decade(every)
+        log = log_of(key, [one.y for one in series])
         label = CURVES[key][1] + (", log scale" if log else "")
         x_label, heading = ACROSS[across], CURVES[key][0]
         panels.append(Axes(series=tuple(series), x_label=x_label, y_label=label, log_y=log, title=heading))
     return draw(Chart(title=title, caption=_gaps(missing), panels=tuple(panels)), backend)
+
+
+def values_of(rows: Sequence[Mapping[str, Any]], key: str, *, across: str = "epoch") -> tuple[np.ndarray, np.ndarray]:
+    """Read one metric of a run's rows.
+
+    Args:
+        rows: Of ``run.metrics()``; without "epoch" they are taken as all epochs, numbered from 1.
+        key: Of :data:`CURVES`.
+        across: Of :data:`ACROSS`: where on the axis a row lies.
+
+    Returns:
+        Places and values of the rows that hold the metric, (N,) each; shares in percent, NaN where not finite.
+
+    Raises:
+        DataError: The rows do not say what ``across`` names.
+
+    Example:
+        >>> places, values = values_of([{"train_accuracy": 0.5}, {}, {"train_accuracy": 0.75}], "train_error")
+        >>> places.tolist(), values.tolist()
+        ([1.0, 3.0], [50.0, 25.0])
+    """
+    source = "train_accuracy" if key == "train_error" else key
+    found = [(place, row[source]) for place, row in _numbered(rows, across) if row.get(source) is not None]
+    places, values = np.array(found, dtype=float).reshape(-1, 2).T
+    values = _drop_infinite(1.0 - values if key == "train_error" else values)
+    return places, 100 * values if key in _PERCENT else values
+
+
+def log_of(key: str, curves: Iterable[np.ndarray]) -> bool:
+    """Tell whether curves of a metric are drawn on a log10 axis: losses that are positive and span a decade.
+
+    Args:
+        key: Of :data:`CURVES`.
+        curves: All that share the axis, (N,) each.
+
+    Example:
+        >>> log_of("test_nll", [np.array([2.0, 0.1])]), log_of("lr", [np.array([2.0, 0.1])])
+        (True, False)
+    """
+    return key in _LOG and spans_decade(np.concatenate([*curves, np.zeros(0)]))
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]], across: str) -> list[tuple[Any, Mapping[str, Any]]]:
@@ -329,14 +364,3 @@ def _numbered(rows: Sequence[Mapping[str, Any]], across: str) -> list[tuple[Any,
             f"The rows of metrics do not hold {across!r}.", fix="Draw landscape.study.with_cost(run), which adds it."
         )
     return [(row[across], row) for row in rows]
-
-
-def _metric(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    if key == "train_error":
-        return _drop_infinite([100 * (1 - _number(row.get("train_accuracy"))) for row in rows])
-    factor = 100 if key in _PERCENT else 1
-    return _drop_infinite([factor * _number(row.get(key)) for row in rows])
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import DataError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.comparison import cell, reach
+from landscape.plotting.field import as_rows
 from landscape.plotting.scale import plural
 from landscape.plotting.style import OKABE_ITO, Style, styles
 
@@ -81,14 +82,13 @@ def differences(
 
 
 def _rows(values: Any) -> dict[str, np.ndarray]:
-    if not isinstance(values, Mapping) or not values:
-        raise DataError(
-            "There are no differences to draw.",
-            expected="row -> differences",
-            got=type(values).__name__ if not isinstance(values, Mapping) else "an empty mapping",
-            fix='Use differences({"SAM": [0.01, 0.02]}).',
-        )
-    rows = {str(name): np.atleast_1d(np.asarray(found, float)).ravel() for name, found in values.items()}
+    values = as_rows(
+        values,
+        message="There are no differences to draw.",
+        expected="row -> differences",
+        fix='Use differences({"SAM": [0.01, 0.02]}).',
+    )
+    rows = {name: np.atleast_1d(np.asarray(found, float)).ravel() for name, found in values.items()}
     if empty := [name for name, found in rows.items() if not found.size]:
         raise DataError("A row has no differences.", expected="at least one", got=empty[0])
     return rows

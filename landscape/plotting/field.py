@@ -130,7 +130,6 @@ _DRAWN_BY = {
     "Line": "line",
     "Profile": "profile",
     "SpectralDensity": "density",
-    "PerturbationView": "perturbation",
     "Topology": "contour(..., topology=...)",
     "Trajectory": "contour(..., path=...)",
     "Curve": "connectivity",
@@ -169,17 +168,74 @@ def as_mapping(results: object, kind: str | None = None) -> dict[str, Any]:
     return found
 
 
+def as_rows(found: object, *, expected: str, fix: str, message: str = "There is nothing to draw.") -> dict[str, Any]:
+    """Take a mapping that must hold something.
+
+    Args:
+        found: Name -> anything.
+        expected: What it should be, for the error.
+        fix: What to do, for the error.
+        message: What is wrong, for the error.
+
+    Returns:
+        Name -> anything.
+
+    Raises:
+        DataError: It is no mapping, or empty.
+    """
+    if not isinstance(found, Mapping) or not found:
+        got = "an empty mapping" if isinstance(found, Mapping) else type(found).__name__
+        raise DataError(message, expected=expected, got=got, fix=fix)
+    return {str(name): one for name, one in found.items()}
+
+
+def as_panels(found: object, *, expected: str, fix: str, message: str = "There is nothing to draw.") -> dict[str, Any]:
+    """Take rows as one panel with the empty title.
+
+    Args:
+        found: Row -> anything, or panel -> row -> anything.
+        expected: As in :func:`as_rows`.
+        fix: As there.
+        message: As there.
+
+    Returns:
+        Panel -> row -> anything.
+
+    Raises:
+        DataError: It is no mapping, or empty.
+
+    Example:
+        >>> words = {"expected": "row -> number", "fix": "Use {'a': 1}."}
+        >>> as_panels({"a": 1}, **words), as_panels({"left": {"a": 1}}, **words)
+        ({'': {'a': 1}}, {'left': {'a': 1}})
+    """
+    rows = as_rows(found, expected=expected, fix=fix, message=message)
+    nested = all(isinstance(one, Mapping) for one in rows.values())
+    return {name: dict(one) for name, one in rows.items()} if nested else {"": rows}
+
+
 def prepare(
     surfaces: Surface | Mapping[str, Surface],
     *,
-    log: bool | None,
-    clip: float | None,
     title: str | None,
     loss_name: str | None,
     columns: int,
     bare_axes: bool,
+    log: bool | None = None,
+    clip: float | None = None,
+    scale: Scale | None = None,
 ) -> Fields:
-    """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments.
+    """Bring surfaces to one scale; see :func:`landscape.plotting.surface3d` for the arguments not named here.
+
+    Args:
+        surfaces: One surface, or label -> surface.
+        title: What is seen; None for a plain sentence.
+        loss_name: Name and unit of the loss; None for what the results' provenance says.
+        columns: Panels in a row.
+        bare_axes: Whether the axes' names have no units, which the caption then says.
+        log: As there, where no scale is given.
+        clip: As there, where no scale is given.
+        scale: One that is shared with surfaces that are not shown; by default the scale of these surfaces.
 
     Raises:
         DataError: There is no surface.
@@ -188,7 +244,8 @@ def prepare(
     named = as_mapping(surfaces, "Surface")
     for name, surface in named.items():
         _check(name, surface)
-    scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
+    if scale is None:
+        scale = common_scale([surface.loss for surface in named.values()], log=log, clip=clip)
     placed = arrange({name: (np.ravel(s.alphas), np.ravel(s.betas), s.directions) for name, s in named.items()})
     fields = tuple(
         _field(name, surface, scale, box, unit)

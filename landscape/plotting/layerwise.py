@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import DataError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.comparison import cell, reach
+from landscape.plotting.field import as_panels
 from landscape.plotting.scale import plural, spans_decade
 from landscape.plotting.style import OKABE_ITO, Style
 
@@ -88,15 +89,9 @@ def layers(
 
 
 def _panels(answers: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(answers, Mapping) or not answers:
-        raise DataError(
-            "There is nothing to draw.",
-            expected="layer -> answer, or question -> layer -> answer",
-            got=type(answers).__name__ if not isinstance(answers, Mapping) else "an empty mapping",
-            fix='Use hessian.layerwise("trace").',
-        )
-    nested = all(isinstance(value, Mapping) for value in answers.values())
-    panels = {str(k): dict(v) for k, v in answers.items()} if nested else {"": dict(answers)}
+    panels = as_panels(
+        answers, expected="layer -> answer, or question -> layer -> answer", fix='Use hessian.layerwise("trace").'
+    )
     first = list(next(iter(panels.values())))
     for key, panel in panels.items():
         if not panel or list(panel) != first:

@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import DataError, unknown_name
 from landscape.plotting.chart import Axes, Backend, Chart, Note, Series, draw
 from landscape.plotting.comparison import cell, reach
+from landscape.plotting.field import as_panels
 from landscape.plotting.style import styles
 
 if TYPE_CHECKING:
@@ -158,15 +159,11 @@ def sharpness_table(measured: Measured | Mapping[str, Measured]) -> str:
 
 
 def _named(measured: Any) -> dict[str, dict[str, Estimate]]:
-    if not isinstance(measured, Mapping) or not measured:
-        raise DataError(
-            "There is nothing to draw.",
-            expected="measure -> estimate, or label -> measure -> estimate",
-            got=type(measured).__name__ if not isinstance(measured, Mapping) else "an empty mapping",
-            fix="Use measure(objective, names).",
-        )
-    nested = all(isinstance(value, Mapping) for value in measured.values())
-    named = {str(k): dict(v) for k, v in measured.items()} if nested else {"": dict(measured)}
+    named = as_panels(
+        measured,
+        expected="measure -> estimate, or label -> measure -> estimate",
+        fix="Use measure(objective, names).",
+    )
     for found in named.values():
         for name, estimate in found.items():
             if not (hasattr(estimate, "value") and hasattr(estimate, "stderr")):

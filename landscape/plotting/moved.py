@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plotting.picture import Picture, axis, heading, page
+from landscape.plotting.picture import Picture, axis, heading, log_axis, page
 from landscape.plotting.scale import common_scale, spans_decade
 from landscape.plotting.style import INK, SEQUENTIAL, styles, translucent
 
@@ -214,7 +214,7 @@ def _bars(view: MovedView, color: str) -> dict[str, Any]:
     texts = [f"  {name}" for name in view.filters]
     hover = [
         f"{name}<br>{share:.3g} % of ‖δ‖²<br>moved by {own:.3g} of its own norm"
-        for name, share, own in zip(view.filters, shares, 100 * np.asarray(view.relative, float) / 100, strict=True)
+        for name, share, own in zip(view.filters, shares, np.asarray(view.relative, float), strict=True)
     ]
     return {
         "type": "bar", "orientation": "h", "xaxis": "x3", "yaxis": "y3", "x": _drawn(shares), "y": list(range(count)),
@@ -227,10 +227,7 @@ def _bars(view: MovedView, color: str) -> dict[str, Any]:
 def _layout(view: MovedView, log: bool) -> dict[str, Any]:
     scale = common_scale([view.known], log=log)
     pad = 0.06 * (scale.high - scale.low)
-    vertical: dict[str, Any] = {"range": [scale.low - pad, scale.high + pad]}
-    if log:
-        values, texts = scale.ticks(6)
-        vertical |= {"type": "log", "tickvals": [10.0**value for value in values], "ticktext": texts}
+    vertical = {"range": [scale.low - pad, scale.high + pad], **log_axis(scale)}
     reach = view.reach
     square = [-reach, reach]
     equal = {"range": square, "zeroline": False, "showgrid": False, "constrain": "domain", "nticks": 6}

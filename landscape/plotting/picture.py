@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.plotting.frames import same, with_slider
 from landscape.plotting.plotly_base import AXIS, TOOLBAR, title_block
+from landscape.plotting.scale import Scale
 from landscape.plotting.style import INK
 
 if TYPE_CHECKING:
@@ -154,17 +155,32 @@ def axis(title: str, *, domain: tuple[float, float], anchor: str, **more: Any) -
     return {**AXIS, "title": {"text": title, "font": {"size": 13}}, "domain": list(domain), "anchor": anchor, **more}
 
 
-def heading(text: str, *, x: float, y: float, anchor: str = "left") -> dict[str, Any]:
+def log_axis(scale: Scale, most: int = 6) -> dict[str, Any]:
+    """Return what makes an axis of a picture logarithmic, with ticks in the values' own units.
+
+    Args:
+        scale: Of the values along it.
+        most: How many ticks there may be.
+
+    Returns:
+        A part of the axis, without its range; empty where the scale is linear.
+    """
+    if not scale.log:
+        return {}
+    ticks, texts = scale.ticks(most)
+    return {"type": "log", "tickvals": [10.0**tick for tick in ticks], "ticktext": texts}
+
+
+def heading(text: str, *, x: float, y: float) -> dict[str, Any]:
     """Return the title of one panel of a picture.
 
     Args:
         text: The title.
-        x: Where, as a share of the drawing area.
+        x: Its left end, as a share of the drawing area.
         y: Its lower edge, as a share of the drawing area.
-        anchor: Which end of the text is at ``x``.
 
     Returns:
         An annotation for the layout.
     """
-    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": anchor, "yanchor": "bottom"}
+    place = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
     return {"text": text, "showarrow": False, "font": {"size": 14}, **place}

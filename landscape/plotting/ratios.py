@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.errors import DataError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
 from landscape.plotting.comparison import cell, plain
+from landscape.plotting.field import as_panels, as_rows
 from landscape.plotting.scale import plural
 from landscape.plotting.style import OKABE_ITO, Style
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     Rows = Mapping[str, ArrayLike]
 
 _HEADS = ["below 1", "median", "range"]
+_WANTED = {
+    "message": "There are no ratios to draw.",
+    "expected": "row -> ratios, or panel -> row -> ratios",
+    "fix": 'Use ratios({"trace": [0.5]}).',
+}
 _DOT, _MIDDLE = Style(color=OKABE_ITO[5]), Style(color=OKABE_ITO[0], marker="diamond")
 
 
@@ -98,20 +103,11 @@ def ratios(
     return draw(chart, backend)
 
 
-def _panels(values: Any) -> dict[str, dict[str, np.ndarray]]:
-    nested = isinstance(values, Mapping) and bool(values) and all(isinstance(v, Mapping) for v in values.values())
-    panels = {str(k): v for k, v in values.items()} if nested else {"": values}
-    found = {}
-    for name, rows in panels.items():
-        if not isinstance(rows, Mapping) or not rows:
-            raise DataError(
-                "There are no ratios to draw.",
-                expected="row -> ratios, or panel -> row -> ratios",
-                got=type(rows).__name__ if not isinstance(rows, Mapping) else "an empty mapping",
-                fix='Use ratios({"trace": [0.5]}).',
-            )
-        found[name] = {str(row): np.atleast_1d(np.asarray(one, float)).ravel() for row, one in rows.items()}
-    return found
+def _panels(values: object) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        panel: {row: np.atleast_1d(np.asarray(one, float)).ravel() for row, one in as_rows(rows, **_WANTED).items()}
+        for panel, rows in as_panels(values, **_WANTED).items()
+    }
 
 
 def _with_margin(low: float, high: float) -> tuple[float, float]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from landscape.plotting.comparison import Comparison, cell
-from landscape.plotting.course import values_of
-from landscape.plotting.curves import CURVES
-from landscape.plotting.picture import Picture, axis, heading, page
+from landscape.plotting.curves import CURVES, log_of, values_of
+from landscape.plotting.picture import Picture, axis, heading, log_axis, page
 from landscape.plotting.scale import common_scale, spans_decade
 from landscape.plotting.style import styles
 
@@ -99,18 +98,15 @@ def _range(numbers: Comparison, column: int) -> dict[str, Any]:
     ends = np.concatenate([values, values + errors] if log else [values - errors, values + errors])
     scale = common_scale([ends], log=log)
     pad = 0.08 * (scale.high - scale.low)
-    found: dict[str, Any] = {"range": [scale.low - pad, scale.high + pad], "zeroline": False}
-    if not log:
-        return {**found, "nticks": 7}
-    ticks, texts = scale.ticks(5)
-    return {**found, "type": "log", "tickvals": [10.0**tick for tick in ticks], "ticktext": texts}
+    ticks = log_axis(scale, 5) or {"nticks": 7}
+    return {"range": [scale.low - pad, scale.high + pad], "zeroline": False, **ticks}
 
 
 def _course(view: RunView) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     looks = styles(view.numbers.labels)
     drawn = {label: values_of(rows, view.curve) for label, rows in view.curves.items()}
     every = np.concatenate([y for _, y in drawn.values()] or [np.zeros(0)])
-    log = "loss" in view.curve and spans_decade(every)
+    log = log_of(view.curve, [every])
     data = []
     for label, (x, y) in drawn.items():
         look, shown = looks[label], label in view.picked
@@ -122,10 +118,7 @@ def _course(view: RunView) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         })  # fmt: skip
     scale = common_scale([every], log=log)
     pad = 0.05 * (scale.high - scale.low)
-    vertical: dict[str, Any] = {"range": [scale.low - pad, scale.high + pad], "zeroline": False}
-    if log:
-        ticks, texts = scale.ticks(6)
-        vertical |= {"type": "log", "tickvals": [10.0**tick for tick in ticks], "ticktext": texts}
+    vertical = {"range": [scale.low - pad, scale.high + pad], "zeroline": False, **log_axis(scale)}
     last = max((float(x.max()) for x, _ in drawn.values() if len(x)), default=1.0)
     name = CURVES[view.curve][1] + (", log scale" if log else "")
     return data, {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plotting.picture import Picture, axis, page
+from landscape.plotting.picture import Picture, axis, log_axis, page
 from landscape.plotting.scale import common_scale
 from landscape.plotting.style import styles, translucent
 
@@ -72,14 +72,12 @@ def spectrum_view(view: SpectrumView) -> Picture:
     lanes = len(view.curves)
     for lane, (label, curve) in enumerate(view.curves.items()):
         data += _traces(label, curve, looks[label], bottom, view, lane, lanes)
-    vertical: dict[str, Any] = {"range": [0.0, 1.05 * view.peak]}
     if view.log:
         scale = common_scale([np.array([bottom, 2 * view.peak])], log=True)
-        values, texts = scale.ticks(6)
         low = scale.low - 0.05 * (1 + lanes) * (scale.high - scale.low)
-        vertical = {"type": "log", "range": [low, scale.high], "tickvals": [10.0**v for v in values], "ticktext": texts}
+        vertical = {"range": [low, scale.high], **log_axis(scale)}
     else:
-        vertical["range"] = [-0.05 * (1 + lanes) * view.peak, 1.05 * view.peak]
+        vertical = {"range": [-0.05 * (1 + lanes) * view.peak, 1.05 * view.peak]}
     name = "density (fraction per unit of λ)" + (", log scale" if view.log else "")
     layout = page(
         title=view.title,

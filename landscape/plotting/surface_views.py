@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from landscape.plotting.field import Field, Fields
 from landscape.plotting.picture import Picture, axis, heading, page
-from landscape.plotting.scale import Scale
 from landscape.plotting.style import INK, SEQUENTIAL, styles
 
 _POINT = {"color": "white", "line": {"color": "black", "width": 2}}
@@ -70,7 +69,8 @@ def surface_views(view: SurfaceView) -> Picture:
     return Picture(data=tuple(data), layout=_layout(view))
 
 
-def _nearest(values: np.ndarray, value: float) -> int:
+def nearest(values: np.ndarray, value: float) -> int:
+    """Return the index of the value along an axis, (N,), that is nearest."""
     return int(np.argmin(np.abs(values - value)))
 
 
@@ -108,9 +108,9 @@ def _space(view: SurfaceView) -> list[dict[str, Any]]:
 def _line(view: SurfaceView, field: Field) -> np.ndarray:
     """The cut over a surface: (3, K) alpha, beta and height."""
     if view.along == "alpha":
-        row = _nearest(field.y, view.beta)
+        row = nearest(field.y, view.beta)
         return np.stack([field.x, np.full(len(field.x), field.y[row]), field.z[row]])
-    column = _nearest(field.x, view.alpha)
+    column = nearest(field.x, view.alpha)
     return np.stack([np.full(len(field.y), field.x[column]), field.y, field.z[:, column]])
 
 
@@ -118,7 +118,7 @@ def _height(view: SurfaceView) -> float:
     if view.exact is not None and math.isfinite(drawn := float(view.fields.scale.drawn(np.array(view.exact)))):
         return drawn
     field = view.field
-    return float(field.z[_nearest(field.y, view.beta), _nearest(field.x, view.alpha)])
+    return float(field.z[nearest(field.y, view.beta), nearest(field.x, view.alpha)])
 
 
 def _map(view: SurfaceView) -> list[dict[str, Any]]:
@@ -172,9 +172,9 @@ def _cut(view: SurfaceView) -> list[dict[str, Any]]:
         x, y, z = _line(view, field)
         look, chosen = looks[field.name], field.name == view.label
         hover = (
-            field.hover[_nearest(field.y, view.beta)]
+            field.hover[nearest(field.y, view.beta)]
             if view.along == "alpha"
-            else field.hover[:, _nearest(field.x, view.alpha)]
+            else field.hover[:, nearest(field.x, view.alpha)]
         )
         traces.append({
             **place, "x": x if view.along == "alpha" else y, "y": z, "mode": "lines", "name": field.name or "loss",
@@ -239,8 +239,3 @@ def _scene(view: SurfaceView, limits: list[float], values: list[float], texts: l
         "yaxis": {**bare, "title": {"text": "β"}, "range": list(fields.y_range), "nticks": 5},
         "zaxis": {**bare, "title": {"text": "loss"}, "range": limits, "tickvals": values, "ticktext": texts},
     }
-
-
-def rescaled(fields: Fields, scale: Scale) -> Fields:
-    """Return the same fields under another scale of the same kind: a common one with surfaces that are not shown."""
-    return replace(fields, scale=scale)

@@ -111,7 +111,7 @@ def slider(
     return Control(name=name, label=label, options=options, value=start, only=only, help=help)
 
 
-def menu(name: str, label: str, names: Iterable[str], *, value: str | None = None, help: str = "") -> Control:
+def menu(name: str, label: str, names: Iterable[str], *, value: str | None = None) -> Control:
     """Make a menu over names.
 
     Args:
@@ -119,7 +119,6 @@ def menu(name: str, label: str, names: Iterable[str], *, value: str | None = Non
         label: What a reader sees.
         names: The choices.
         value: Where it starts; the first choice by default.
-        help: As in :class:`Control`.
 
     Returns:
         The control.
@@ -129,7 +128,7 @@ def menu(name: str, label: str, names: Iterable[str], *, value: str | None = Non
     """
     options = tuple((str(choice), str(choice)) for choice in names)
     start = value if value is not None else (options[0][1] if options else "")
-    return Control(name=name, label=label, options=options, value=start, kind="menu", help=help)
+    return Control(name=name, label=label, options=options, value=start, kind="menu")
 
 
 def choice(

@@ -59,6 +59,8 @@ class Panel:
 
     keeps: bool = True
     """Whether results are kept: not where they change by themselves."""
+    note_takes_values: bool = False
+    """Whether ``note`` is also called with one keyword argument for each control: ``note(result, **values)``."""
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class Panel:
         *,
         update: Callable[[Any, Any], None] | None = None,
         controls: Iterable[Control],
-        note: Callable[[Any], str],
+        note: Callable[..., str],
         hint: str = "",
         frames_over: str | None = None,
     ) -> None:
@@ -193,7 +195,7 @@ class Panel:
         self._drawn = built.plain() if isinstance(built, Picture) else built
         self.live_figure = figure_widget(self._drawn)
         self.sliders = {name: widget_of(control) for name, control in self.controls.items()}
-        self.status, self.busy = ipywidgets.HTML(self._said(first)), ipywidgets.HTML()
+        self.status, self.busy = ipywidgets.HTML(self._said(first, values)), ipywidgets.HTML()
         for one in self.sliders.values():
             one.observe(self._changed, names="value")
         narrow = {"width": "84px"}
@@ -280,7 +282,7 @@ class Panel:
     def _draw(self, values: dict[str, Any]) -> None:
         result = self.quick(**values)
         self.update(self.live_figure, result)
-        said = self._said(result)
+        said = self._said(result, values)
         if said != self.status.value:
             self.status.value = said
 
@@ -325,8 +327,21 @@ class Panel:
             if self.sliders[name].layout.display != wanted:
                 self.sliders[name].layout.display = wanted
 
-    def _said(self, result: Any) -> str:
-        return f"<div role='status' aria-live='polite' style='line-height:1.45'>{as_lines(self.note(result))}</div>"
+    def words(self, result: Any, **changes: Any) -> str:
+        """Say a result in words, as the status line does.
+
+        Args:
+            result: What was computed.
+            **changes: As in :meth:`values`: where the controls stand.
+
+        Raises:
+            ConfigError: A name or value is unknown.
+        """
+        return self.note(result, **self.values(**changes)) if self.note_takes_values else self.note(result)
+
+    def _said(self, result: Any, values: dict[str, Any]) -> str:
+        said = as_lines(self.words(result, **values))
+        return f"<div role='status' aria-live='polite' style='line-height:1.45'>{said}</div>"
 
     # In a notebook --------------------------------------------------------------------------------------------------
 
@@ -334,13 +349,14 @@ class Panel:
         """Return what stands for the panel in a page without a kernel: figures, and where they start in words."""
         return [(self.figure_with_frames(), self.at_start(self.result()))]
 
-    def at_start(self, result: Any) -> str:
+    def at_start(self, result: Any, **changes: Any) -> str:
         """Say a result in words, and that they do not follow the slider of a page without a kernel.
 
         Args:
             result: Of the controls' first values.
+            **changes: Where they were changed, as in :meth:`values`.
         """
-        said = self.note(result)
+        said = self.words(result, **changes)
         return f"{AT_START}\n{said}" if said and self.frames_over is not None else said
 
     def show(self, mode: Mode = "auto") -> None:

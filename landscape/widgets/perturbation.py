@@ -84,6 +84,8 @@ class PerturbationExplorer(Panel):
         equation 5. D. Bisla et al., AISTATS 2022, Algorithm 1.
     """
 
+    note_takes_values = True
+
     def __init__(
         self,
         objectives: Mapping[str, Objective],
@@ -268,8 +270,8 @@ class PerturbationExplorer(Panel):
             said.append(f"{here.bound} of {here.tensors} tensors reach the ball; the others move by their gradient.")
         return " ".join(said)
 
-    def _note(self, view: MovedView) -> str:
-        selected, setting = view.selected, self._said_setting(view)
+    def _note(self, view: MovedView, **values: Any) -> str:
+        selected, setting = values["minimum"], self.setting(**values)
         facts, details = self.study.facts[selected], self.study.details(selected, setting)
         here = facts.moves[setting]
         lines = [f"{setting.words}, at the weights found by {selected}. {view.caption}"]
@@ -282,10 +284,6 @@ class PerturbationExplorer(Panel):
             lines.append("The same perturbation of other weights: " + ", ".join(rest) + ".")
         lines.append(self._basis(selected))
         return "\n".join(lines)
-
-    def _said_setting(self, view: MovedView) -> Setting:
-        moves = self.study.facts[view.selected].moves
-        return next(setting for setting in moves if view.title.startswith(f"{setting.words}:"))
 
     def _theory(self, view: MovedView, here: Move, details: Any) -> str:
         said = []
@@ -342,7 +340,8 @@ class PerturbationExplorer(Panel):
     def static_parts(self) -> list[tuple[go.Figure, str]]:
         """Return a figure with a slider for each method, and where it starts in words."""
         return [
-            (self.figure_with_frames(method=name), self.at_start(self.result(method=name))) for name in self.methods
+            (self.figure_with_frames(method=name), self.at_start(self.result(method=name), method=name))
+            for name in self.methods
         ]
 
 

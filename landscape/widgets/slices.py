@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.optim.noise import filter_norms
 from landscape.parameters import Layout
 from landscape.surface import perturbation_direction
 from landscape.surface.directions import draw_normal
@@ -159,6 +160,6 @@ def noise_length(layout: Layout, weights: Tensor) -> float:
     """Return the root mean square length of LPF-SGD's noise with ``std = 1``."""
     total = 0.0
     for piece in layout.named(weights.double()).values():
-        rows = piece.reshape(1, -1) if piece.ndim < 2 else piece.flatten(1)
-        total += float((rows.square().sum(1) * rows.shape[1]).sum())
+        norms = filter_norms(piece)
+        total += float(norms.square().sum()) * (piece.numel() // max(norms.numel(), 1))
     return math.sqrt(total)

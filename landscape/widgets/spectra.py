@@ -45,6 +45,8 @@ class SpectrumExplorer(Panel):
         B. Ghorbani et al., An Investigation into Neural Net Optimization via Hessian Eigenvalue Density, ICML 2019.
     """
 
+    note_takes_values = True
+
     def __init__(
         self,
         spectra: Mapping[str, SpectralDensity],
@@ -138,11 +140,11 @@ class SpectrumExplorer(Panel):
             f"Bands: ± 1 standard error over the probes." + (f" Below the curves, {below}." if below else "")
         )
 
-    def _note(self, view: SpectrumView) -> str:
-        return "\n".join(self._words(label, curve, view) for label, curve in view.curves.items() if curve is not None)
+    def _note(self, view: SpectrumView, **values: Any) -> str:
+        layer, known = values.get("layer", WHOLE), view.curves.items()
+        return "\n".join(self._of_curve(label, curve, layer) for label, curve in known if curve is not None)
 
-    def _words(self, label: str, curve: Curve, view: SpectrumView) -> str:
-        layer = next((n for found in self.layers.values() for n in found if f"the layer {n}:" in view.title), WHOLE)
+    def _of_curve(self, label: str, curve: Curve, layer: str) -> str:
         one = self._of(label, layer)
         means = (np.asarray(one.nodes) * np.asarray(one.weights)).sum(1)
         error = f" ± {means.std(ddof=1) / math.sqrt(len(means)):.2g}" if len(means) > 1 else ""

@@ -100,6 +100,7 @@ class Study:
         self.movers, self.methods = dict(movers), dict(methods)
         self.directions, self.points = directions, points
         self.facts = {label: Facts() for label in self.movers} if facts is None else facts
+        self._last: tuple[str, Setting, RawMove] | None = None
 
     def twin(self) -> Study:
         """Return the same for another thread: it computes on its own and knows what this one knows."""
@@ -112,9 +113,15 @@ class Study:
         """Evaluate one network at the weights that a setting perturbs; once."""
         moves = self.facts[label].moves
         if setting not in moves:
-            mover = self.movers[label]
-            moves[setting] = _describe(mover, setting, mover.move(setting))
+            mover, known = self.movers[label], self._last is not None and self._last[:2] == (label, setting)
+            moves[setting] = _describe(mover, setting, self._moved(label, setting) if known else mover.move(setting))
         return moves[setting]
+
+    def _moved(self, label: str, setting: Setting) -> RawMove:
+        """Let the method's optimizer take its step, and keep it for what else is asked of the same one."""
+        if self._last is None or self._last[:2] != (label, setting):
+            self._last = label, setting, self.movers[label].move(setting)
+        return self._last[2]
 
     def details(self, label: str, setting: Setting) -> Details:
         """Return what is known of a perturbation; nothing is computed."""
@@ -135,17 +142,17 @@ class Study:
             setting: The perturbation.
             words: Whether what is only said in words is wanted too, and not only what is drawn.
         """
-        raw = yield from self._plane(selected, setting)
+        yield from self._plane(selected, setting)
         for label in sorted(self.movers, key=lambda label: label != selected):
             for stop in [setting, *self.stops(setting)]:
                 if stop not in self.facts[label].moves:
                     self.move(label, stop)
                     yield f"the loss at {stop.words}"
-        yield from self._line(selected, setting, raw)
+        yield from self._line(selected, setting)
         yield from self._random(selected, setting)
         if words:
             yield from self._random_here(selected, setting)
-            yield from self._curvature(selected, setting, raw)
+            yield from self._curvature(selected, setting)
         plane = self.facts[selected].slices[setting.family]
         while plane.todo:
             plane.step(self.movers[selected])
@@ -157,23 +164,24 @@ class Study:
         facts, mover = self.facts[label], self.movers[label]
         if setting.family not in facts.slices:
             largest = self.stops(setting)[-1]
-            facts.slices[setting.family] = slice_through(mover, setting, mover.move(largest), points=self.points)
+            farthest = self._moved(label, largest)
+            facts.slices[setting.family] = slice_through(mover, setting, farthest, points=self.points)
+            self.move(label, largest)  # of the same step; it is a stop of the slider
             yield "the plane of the slice"
         plane, details = facts.slices[setting.family], self.details(label, setting)
-        raw = mover.move(setting)
         if details.path is None:
+            raw = self._moved(label, setting)
             details.outline = outline(setting, plane, mover.objective.layout, mover.weights)
             details.path = plane.project(raw.deltas)
             length = sum(float(delta.double().square().sum()) for delta in raw.deltas)
             details.inside = float((details.path**2).sum()) / length if length else math.nan
             yield "where the perturbed weights are on the slice"
-        return raw
 
-    def _line(self, label: str, setting: Setting, raw: RawMove) -> Iterator[str]:
+    def _line(self, label: str, setting: Setting) -> Iterator[str]:
         """Evaluate the straight line through the weights and the perturbed weights, to both sides."""
         facts, mover, method = self.facts[label], self.movers[label], self.methods[setting.method]
         details = self.details(label, setting)
-        if details.line is not None or not raw.points:
+        if details.line is not None or not (raw := self._moved(label, setting)).points:
             return
         key = setting.family if method.straight else setting
         if key not in facts.lines:
@@ -214,9 +222,11 @@ class Study:
         error = losses.std(0, ddof=1) / math.sqrt(self.directions) if self.directions > 1 else np.full(_RADII, np.nan)
         facts.spread[setting.family] = (radii, losses.mean(0), error)
 
-    def _curvature(self, label: str, setting: Setting, raw: RawMove) -> Iterator[str]:
+    def _curvature(self, label: str, setting: Setting) -> Iterator[str]:
         details = self.details(label, setting)
-        if math.isnan(details.curvature) and raw.points and setting.method != "lpfsgd":
+        if setting.method == "lpfsgd" or not math.isnan(details.curvature):
+            return
+        if (raw := self._moved(label, setting)).points:
             details.curvature = self.movers[label].curvature(raw.deltas[-1])
             yield "the curvature along δ"
 

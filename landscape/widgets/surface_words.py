@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape.objective import Objective
-from landscape.plotting.surface_views import SurfaceView
+from landscape.plotting.surface_views import SurfaceView, nearest
 from landscape.surface import Surface
 
 
@@ -46,12 +46,8 @@ def words(
     return "\n".join(lines)
 
 
-def _nearest(axis: np.ndarray, value: float) -> int:
-    return int(np.argmin(np.abs(axis - value)))
-
-
 def _point(view: SurfaceView, surface: Surface, accuracy: float, judge: Objective | None) -> str:
-    row, column = _nearest(surface.alphas, view.alpha), _nearest(surface.betas, view.beta)
+    row, column = nearest(surface.alphas, view.alpha), nearest(surface.betas, view.beta)
     known = float(surface.loss[row, column])
     computed = f"loss {known:.5g}" if surface.status[row, column] else "not computed yet"
     said = f"{view.title}, at α = {view.alpha:.3g}, β = {view.beta:.3g}: {computed}"
@@ -65,7 +61,7 @@ def _point(view: SurfaceView, surface: Surface, accuracy: float, judge: Objectiv
 def _cut(view: SurfaceView, surfaces: Mapping[str, Surface]) -> str:
     said = []
     for label, surface in surfaces.items():
-        row, column = _nearest(surface.alphas, view.alpha), _nearest(surface.betas, view.beta)
+        row, column = nearest(surface.alphas, view.alpha), nearest(surface.betas, view.beta)
         cut = surface.loss[:, column] if view.along == "alpha" else surface.loss[row]
         finite = cut[np.isfinite(cut)]
         ends = f"from {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite loss"

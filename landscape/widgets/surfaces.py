@@ -12,7 +12,7 @@ from landscape.errors import ConfigError, MismatchError, unknown_name
 from landscape.objective import Objective
 from landscape.plotting.field import Fields, as_mapping, prepare
 from landscape.plotting.scale import common_scale
-from landscape.plotting.surface_views import SurfaceView, rescaled, surface_views
+from landscape.plotting.surface_views import SurfaceView, surface_views
 from landscape.surface import Plane, Surface, evaluate_surface
 from landscape.surface.evaluate import at_origin
 from landscape.surface.grid import Extents, axis, both, both_extents
@@ -48,7 +48,7 @@ class SurfaceExplorer(Panel):
         MismatchError: ``test`` or the objectives have other labels, or a surface does not hold its plane.
     """
 
-    keeps = False
+    keeps, note_takes_values = False, True
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class SurfaceExplorer(Panel):
         self.job: Job | None = None
         self._exact: dict[tuple[str, str, float, float], tuple[float, float]] = {}
         self._prepared: dict[Any, Fields] = {}
-        self._version = 0
         super().__init__(
             self._view,
             surface_views,
@@ -163,7 +162,6 @@ class SurfaceExplorer(Panel):
             raise unknown_name("surface", label, self.surfaces[data])
         with self._drawing:
             self.surfaces[data] = {**self.surfaces[data], label: surface}
-            self._version += 1
             self._prepared.clear()
         self.refresh()
 
@@ -201,10 +199,9 @@ class SurfaceExplorer(Panel):
         if key not in self._prepared:
             losses = [surface.loss for found in self.surfaces.values() for surface in found.values()]
             scale = common_scale(losses, log=log, clip=clip)
-            made = prepare(
-                self.surfaces[data], log=scale.log, clip=clip, title=None, loss_name=None, columns=1, bare_axes=False
+            self._prepared[key] = prepare(
+                self.surfaces[data], scale=scale, title=None, loss_name=None, columns=1, bare_axes=False
             )
-            self._prepared[key] = rescaled(made, scale)
         return self._prepared[key]
 
     def _view(self, **values: Any) -> SurfaceView:
@@ -253,8 +250,8 @@ class SurfaceExplorer(Panel):
             self._exact[key] = float(loss), float(accuracy)
         return self._exact[key]
 
-    def _note(self, view: SurfaceView) -> str:
-        data = next(name for name in self.surfaces if view.title.startswith(f"The {_NAMES[name]}"))
+    def _note(self, view: SurfaceView, **values: Any) -> str:
+        data = values.get("data", "train")
         judge = self.judges[data].get(view.label)
         return words(
             view,

@@ -112,8 +112,8 @@ def _damaged(surface):
 LOSS_LABELS = {
     "surface3d": lambda r: plotting.surface3d(r.surfaces).layout.coloraxis.colorbar.title.text,
     "contour": lambda r: plotting.contour(r.surfaces).layout.coloraxis.colorbar.title.text,
-    "slice": lambda r: plotting.surface_slice(r.surfaces, label="SGD").layout.yaxis2.title.text,
     "line": lambda r: plotting.line(r.lines).layout.yaxis.title.text,
+    "line panels": lambda r: plotting.line_panels({"one": r.lines}).layout.yaxis.title.text,
     "profile": lambda r: plotting.profile(r.profiles).layout.yaxis.title.text,
     "surface3d in matplotlib": lambda r: plotting.surface3d(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
     "contour in matplotlib": lambda r: plotting.contour(r.surfaces, backend="matplotlib").axes[-1].get_ylabel(),
@@ -307,6 +307,29 @@ def test_nothing_to_draw_is_refused():
         plotting.training_curves([{}], show=["test_eror"])
     with pytest.raises(ConfigError, match="floor"):
         plotting.density({}, floor=0)
+
+
+ROWS_OF = {
+    plotting.ratios: "no ratios to draw. Expected: row -> ratios, or panel",
+    plotting.correlations: "no correlations to draw. Expected: row -> rank correlation, or panel",
+    plotting.differences: "no differences to draw. Expected: row -> differences",
+    plotting.layers: "nothing to draw. Expected: layer -> answer, or question",
+    plotting.sharpness: "nothing to draw. Expected: measure -> estimate, or label",
+}
+
+
+@pytest.mark.parametrize("draw", ROWS_OF)
+@pytest.mark.parametrize(("given", "got"), [({}, "an empty mapping"), (None, "NoneType"), ([1.0], "list")])
+def test_what_holds_no_rows_is_refused_with_what_was_expected(draw, given, got):
+    with pytest.raises(DataError) as refused:
+        draw(given)
+    assert ROWS_OF[draw] in str(refused.value) and f"Got: {got}. What to do: Use " in str(refused.value)
+
+
+@pytest.mark.parametrize("draw", [plotting.ratios, plotting.correlations])
+def test_one_panel_without_rows_is_refused(draw):
+    with pytest.raises(DataError, match="Got: an empty mapping"):
+        draw({"empty": {}})
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_all_directions_are_drawn_and_only_the_first_is_in_the_legend():
     figure = plotting.line_panels({"own": {"one": [line(1.0), line(2.0), line(3.0)]}}, title="Three?")
     assert [trace.y[0] for trace in figure.data] == pytest.approx([1.01, 2.01, 3.01])
     assert len({trace.line.color for trace in figure.data}) == 1
-    assert [bool(trace.showlegend) for trace in figure.data].count(True) <= 1
+    assert [bool(trace.showlegend) for trace in figure.data] == [True, False, False]
+    assert figure.data[0].name == "one"
     assert figure.data[0].line.width > figure.data[1].line.width
     assert said(figure).startswith("Three? 3 random directions for each network")
     assert "direction 2" in str(figure.data[1].to_plotly_json())

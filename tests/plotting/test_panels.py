@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from landscape import plotting
 from landscape.plotting.geometry import FLATTEST
 from landscape.surface.results import Surface
+from landscape.widgets import SurfaceExplorer
 
 FILTER, UNIT = {"norm": "filter"}, {"norm": "unit"}
 
@@ -85,7 +86,6 @@ def test_only_heights_are_called_heights():
         assert "Colors are log10 of the loss." in caption(plotting.contour(one))
         assert "heights" not in caption(plotting.contour(one))
         assert "Colors and heights are log10 of the loss." in caption(plotting.surface3d(one))
-    assert "heights" not in plotting.surface_slice(OTHER_EXTENTS, label="SGD").layout.title.text
 
 
 @pytest.mark.parametrize(("across", "up", "longer"), [(WIDE, SQUARE, "β"), (SQUARE, WIDE, "α")])
@@ -168,9 +168,12 @@ def test_a_point_without_a_loss_is_a_gap():
 
 
 def test_a_slice_of_a_single_row_is_drawn():
-    figure = plotting.surface_slice({"SGD": ROW, "SAM": surface(SQUARE, SQUARE)}, label="SGD", beta=0.5)
-    (cells,) = [trace for trace in figure.data if trace.type == "heatmap"]
-    assert len(cells.y) == 2 and cells.y[1] > cells.y[0]
+    whole = surface(SQUARE, SQUARE)
+    figure = SurfaceExplorer({"SGD": ROW, "SAM": whole}).figure(log=False)
+    cuts = {trace.name: trace for trace in figure.data if trace.type == "scatter" and trace.xaxis == "x2"}
+    np.testing.assert_array_equal(cuts["SGD"].y, ROW.loss[:, 0])
+    np.testing.assert_array_equal(cuts["SAM"].y, whole.loss[:, list(SQUARE).index(0.5)])  # at the row's beta
+    assert all(axis.range[1] > axis.range[0] for axis in [*figure.select_xaxes(), *figure.select_yaxes()])
 
 
 def test_a_name_has_one_look_in_all_panels_and_no_other_has_it():

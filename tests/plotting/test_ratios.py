@@ -30,14 +30,24 @@ def test_each_ratio_has_a_dot_and_each_row_a_diamond_at_its_median() -> None:
 
 
 def test_what_the_axis_cannot_show_is_counted() -> None:
-    assert "4 ratios" in ratios(PANELS).layout.title.text or "4 ratios" in str(ratios(PANELS).layout)
+    layout: Any = ratios(PANELS).layout
+    for said in (layout.title.text, layout.meta["description"]):
+        assert "4 ratios that a logarithmic axis cannot show." in said
     assert "cannot show" not in str(ratios({"a": [1.0, 2.0]}).layout)
 
 
 def test_every_dot_and_the_line_of_equality_are_on_the_axis() -> None:
     low, high = ratios({"a": [3.0, 4.0]}).layout.xaxis.range
     assert 10**low < 1 < 4 < 10**high
-    assert ratios({"a": [np.nan]}).data is not None
+
+
+def test_a_row_of_nothing_that_can_be_shown_is_an_empty_row_around_one() -> None:
+    figure: Any = ratios({"a": [np.nan]})
+    assert list(figure.layout.yaxis.ticktext) == ["a"]
+    assert all(np.isnan(trace.x).all() for trace in figure.data)
+    low, high = figure.layout.xaxis.range
+    assert -np.inf < low < 0 < high < np.inf  # in decades
+    assert "1 ratio that a logarithmic axis cannot show." in figure.layout.title.text
 
 
 def test_marks_at_the_ends_of_a_long_axis_are_not_cut() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -271,5 +270,5 @@ def test_one_class_cannot_be_confused() -> None:
     data = Dataset(name="one", inputs=points, targets=torch.zeros(2).long(), classes=1, mean=(0.0,), std=(1.0,))
     for name in ATTACKS:
         found = robust_accuracy(nn.Linear(1, 1), data, attack=name, epsilon=0.5, progress=False)
-        assert found.accuracy.tolist() == [1.0]
-    assert replace(data).classes == 1
+        assert found.accuracy.tolist() == [1.0] and np.isnan(found.sizes).all()
+        assert not points.any(), name  # inputs that are no images are the caller's own tensor: it stays as it was

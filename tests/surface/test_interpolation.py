@@ -17,6 +17,7 @@ from landscape.errors import ConfigError, DataError, MismatchError
 from landscape.surface import Surface, evaluate_surface, random_plane
 from landscape.surface.interpolation import InterpolatedSurface, interpolate
 from landscape.surface.results import DONE, INTERPOLATED, MISSING, NON_FINITE
+from landscape.widgets import SurfaceExplorer
 
 AXIS = np.linspace(-1, 1, 11)
 
@@ -309,7 +310,7 @@ def test_the_text_under_the_pointer_says_it():
     view = interpolate(computed(lambda a, b: 2 + a**2 + b**4), points=21)
     texts = plotting.contour(view).data[0].text
     assert "interpolated" in texts[0][1] and "interpolated" not in texts[0][0]
-    figure = plotting.surface_slice({"A": view}, label="A")
+    figure = SurfaceExplorer({"A": view}).figure()
     assert "Interpolated, not computed" in figure.layout.title.text.replace("<br>", " ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import landscape as ll
 from landscape.errors import ConfigError, DataError, MismatchError
 from landscape.objective import Objective
 from landscape.widgets import PerturbationExplorer
+from landscape.widgets.moves import Mover
 from landscape.widgets.panel import AT_START
 
 
@@ -143,7 +145,7 @@ def test_losses_may_be_read_on_other_data_and_other_losses(objectives, tiny_prob
 
 def test_the_subset_is_said(objectives):
     explorer = explorer_of(objectives, examples=16)
-    assert "over 16 of 40 examples" in explorer.note(explorer.quick(**explorer.values()))
+    assert "over 16 of 40 examples" in explorer.words(explorer.quick(**explorer.values()))
 
 
 def test_exploring_leaves_the_model_as_it_was(objectives, tiny_problem, snapshot, assert_unchanged):
@@ -162,6 +164,25 @@ def test_what_is_known_is_not_evaluated_again(objectives, monkeypatch):
     explorer.widget()
     explorer.sliders["rho"].value = 0.3
     assert explorer.wait(30) and "role='status'" in explorer.status.value
+
+
+@pytest.mark.parametrize("at", [{"method": "sam", "rho": 0.2}, {"method": "amp", "epsilon": 0.3, "inner_iter": 2}])
+def test_the_optimizer_takes_each_step_once(objectives, monkeypatch, at):
+    taken, real = [], Mover.move
+
+    def counted(self, setting):
+        taken.append(setting)
+        return real(self, setting)
+
+    explorer = explorer_of(objectives, methods=["sam", "amp"])
+    monkeypatch.setattr(Mover, "move", counted)
+    explorer.result(**at)
+    setting = explorer.setting(**at)
+    assert set(explorer.study.stops(setting)) <= set(taken) and len(taken) == len(set(taken))
+    taken.clear()
+    for _ in explorer.study.fill("SGD", setting):
+        pass
+    assert taken == []
 
 
 def test_a_static_page_has_a_slider_for_each_method(objectives):
@@ -184,7 +205,16 @@ def test_labels_are_compared_at_the_same_perturbation(tiny_problem, objectives):
     explorer = explorer_of(both)
     explorer.result(method="sam", rho=0.2)
     expected = explorer.move(minimum="mine", method="sam", rho=0.2).loss
-    assert f"mine {expected:.4g}" in explorer.note(explorer.result(method="sam", rho=0.2))
+    at = {"method": "sam", "rho": 0.2}
+    assert f"mine {expected:.4g}" in explorer.words(explorer.result(**at), **at)
+
+
+def test_words_are_of_where_the_controls_stand_whatever_the_picture_is_called(objectives):
+    explorer = explorer_of(objectives, methods=["amp", "sam"])
+    at = {"method": "sam", "rho": 0.2}
+    view = explorer.result(**at)
+    said = explorer.words(replace(view, title="A title of one's own"), **at)
+    assert said.startswith("SAM with ρ = 0.2, at the weights found by SGD.") and said == explorer.words(view, **at)
 
 
 def test_wrong_explorers_are_refused(objectives):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from landscape.curvature.density import smooth
 from landscape.curvature.results import Eigenpairs
 from landscape.errors import ConfigError, MismatchError
 from landscape.objective import Objective
+from landscape.plotting.scale import common_scale
 from landscape.surface import evaluate_surface, random_plane
 from landscape.widgets import RunComparison, SpectrumExplorer, SurfaceExplorer
 
@@ -79,18 +82,23 @@ def real(tiny_problem):
     return objective, other, plane, surfaces
 
 
-def test_a_click_evaluates_that_point_exactly(real, tiny_problem):
+def _click(figure, trace, x, y):
+    """Send what the page sends when a point of a trace is clicked."""
+    points = {"trace_indexes": [list(figure.data).index(trace)], "point_indexes": [0], "xs": [x], "ys": [y]}
+    figure._js2py_pointsCallback = {"event_type": "plotly_click", "points": points}
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "surface"])
+def test_a_click_evaluates_that_point_exactly(real, tiny_problem, kind):
     objective, other, plane, (train, test) = real
     explorer = SurfaceExplorer(
         {"SGD": train}, test={"SGD": test}, objectives={"SGD": objective}, test_objectives={"SGD": other}
     )
     explorer.widget()
-
-    class Points:
-        xs, ys = [0.45], [-1.1]  # the nearest ones are clicked: 0.5 and -1
-
-    _trace(explorer.live_figure, "heatmap", "SGD")
-    explorer._clicked(None, Points, None)
+    before = explorer.status.value
+    _click(explorer.live_figure, _trace(explorer.live_figure, "scatter", "SGD"), 0.45, -1.1)  # the cut: no place of it
+    assert explorer.status.value == before
+    _click(explorer.live_figure, _trace(explorer.live_figure, kind, "SGD"), 0.45, -1.1)  # the nearest: 0.5 and -1
     moved = objective.weights() + 0.5 * plane.direction1.vector - plane.direction2.vector
     expected = objective.evaluate(moved)
     assert (explorer.sliders["alpha"].value, explorer.sliders["beta"].value) == (0.5, -1.0)
@@ -102,6 +110,17 @@ def test_a_click_evaluates_that_point_exactly(real, tiny_problem):
     button = explorer.above()[0]
     button.click()
     assert f"on 15 examples {other.evaluate(moved).loss:.5g}" in explorer.status.value
+
+
+def test_both_splits_are_seen_on_the_scale_of_both(real):
+    *_, (train, test) = real
+    explorer = SurfaceExplorer({"SGD": train}, test={"SGD": test})
+    for options in ({"log": True}, {"log": False}, {"log": False, "clip": explorer.controls["clip"].options[1][1]}):
+        scale = common_scale([train.loss, test.loss], clip=options.get("clip"), log=options["log"])
+        for data in ("train", "test"):
+            fields = explorer.result(data=data, **options).fields
+            assert fields.scale == scale
+            np.testing.assert_array_equal(fields.fields[0].z.T, scale.drawn({"train": train, "test": test}[data].loss))
 
 
 def test_a_point_needs_an_objective_and_a_plane(real, results):
@@ -160,9 +179,19 @@ def test_the_spread_over_planes_and_the_top_eigenvalue_are_said(real):
     others = [evaluate_surface(objective, random_plane(objective, seed=s), points=3, progress=False) for s in (1, 2)]
     explorer = SurfaceExplorer({"SGD": train}, eigenvalues={"SGD": 12.5}, planes={"SGD": others})
     rises = [float(one.loss.mean()) - one.center_loss for one in others]
-    said = explorer.note(explorer.result())
+    said = explorer.words(explorer.result())
     assert f"Over 2 planes of other seeds the mean loss lies {np.mean(rises):.3g} ± {np.std(rises, ddof=1):.2g}" in said
     assert "SGD 12.5" in said and "two of 119 directions" in said and "over 40 examples" in said
+
+
+def test_words_are_of_the_split_that_is_seen_whatever_the_picture_is_called(real):
+    objective, other, _, (train, test) = real
+    judges = {"objectives": {"SGD": objective}, "test_objectives": {"SGD": other}}
+    explorer = SurfaceExplorer({"SGD": train}, test={"SGD": test}, **judges)
+    explorer.evaluate_point(data="test")
+    view = explorer.result(data="test")
+    said = explorer.words(replace(view, title="A title of one's own"), data="test")
+    assert "evaluated exactly on 15 examples" in said and "its losses are over 15 examples" in said
 
 
 def test_static_surfaces_slide_over_the_cut(results):
@@ -219,6 +248,14 @@ def test_single_eigenvalues_layers_and_ritz_values_are_shown(results, pairs):
     assert alright(explorer)
     with pytest.raises(MismatchError, match="labels differ"):
         SpectrumExplorer(results.spectra, eigenpairs={"other": pairs(1.0)})
+
+
+def test_words_are_of_the_layer_that_is_seen_whatever_the_picture_is_called(results):
+    whole, layer = results.spectra["SGD"], results.spectra["SAM (rho 0.1)"]
+    explorer = SpectrumExplorer({"SGD": whole}, layers={"SGD": {"conv": layer}})
+    view = replace(explorer.result(layer="conv"), title="A title of one's own")
+    assert f"Ritz values from {layer.nodes.min():.3g} to {layer.nodes.max():.3g}" in explorer.words(view, layer="conv")
+    assert f"to {layer.nodes.max():.3g}" not in explorer.words(explorer.result())
 
 
 def test_every_control_of_a_spectrum_answers(results):
