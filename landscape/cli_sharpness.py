@@ -49,7 +49,7 @@ class SharpnessCommand:
         """Measure, print, save."""
         from landscape.errors import unknown_name
         from landscape.plotting import sharpness
-        from landscape.sharpness import MEASURES
+        from landscape.sharpness import MEASURES, balance
         from landscape.storage import require_writable, write_json
 
         for name in self.measure:
@@ -63,7 +63,7 @@ class SharpnessCommand:
         run, objective = open_run(self.run_folder, self.split, self.limit)
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:
-            objective = _balanced(objective)
+            objective = objective.with_model(balance(objective.model))
         found: dict[str, Estimate] = {}
         failed: BaseException | None = None
         try:
@@ -131,14 +131,3 @@ def _initial_weights(run: Run, *, balanced: bool) -> Tensor | None:
     model = run.model(0)
     model = balance(model) if balanced else model
     return Layout.of(model).flatten(model)
-
-
-def _balanced(objective: Objective) -> Objective:
-    """The same loss of the balanced model."""
-    import torch
-
-    from landscape.objective import Objective
-    from landscape.sharpness import balance
-
-    data = objective.select(torch.arange(objective.examples, device=objective.device))
-    return Objective(balance(objective.model), data, objective.loss_fn, batch_size=objective.batch_size)
