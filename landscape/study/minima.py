@@ -17,6 +17,7 @@ from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.sharpness import measure
 from landscape.storage import sha256_bytes
+from landscape.study.curvature import top_eigenpair
 from landscape.study.effort import Effort, choose_effort
 from landscape.surface import Profile, Surface, evaluate_surface, perturbation_profile, random_plane
 from landscape.training import Run, RunConfig
@@ -150,7 +151,7 @@ def measure_minimum(
 
 
 def _top(objective: Objective, seed: int) -> Eigenpairs:
-    return whole(lambda: Hessian(objective).top(1, seed=seed))
+    return whole(lambda: top_eigenpair(objective, seed=seed))
 
 
 def _trace(objective: Objective, probes: int, seed: int) -> Estimate:
