@@ -47,14 +47,12 @@ class SharpnessCommand:
 
     def run(self) -> int:
         """Measure, print, save."""
-        from landscape.errors import unknown_name
         from landscape.plotting import sharpness
         from landscape.sharpness import MEASURES, balance
+        from landscape.sharpness.measures import chosen_measures
         from landscape.storage import require_writable, write_json
 
-        for name in self.measure:
-            if name not in MEASURES:
-                raise unknown_name("measure", name, MEASURES)
+        chosen_measures(self.measure or None)
         for path in (self.json, self.html):
             if path is not None:
                 require_writable(path)
