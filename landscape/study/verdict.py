@@ -8,6 +8,7 @@ from typing import Any
 
 from landscape.config import require
 from landscape.curvature import Estimate
+from landscape.study.correlation import rank_correlation
 from landscape.study.generalization import Generalization, Score
 from landscape.study.minima import LABELS
 
@@ -115,11 +116,8 @@ def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str, name: str) -> li
     both = [row for row in rows.values() if key in row and "test_error" in row]
     if len(both) < 3:
         return []
-    from scipy.stats import kendalltau
-
-    found = kendalltau([_number(row[key]) for row in both], [float(row["test_error"]) for row in both])
-    tau = found.statistic  # pyright: ignore[reportAttributeAccessIssue]
-    return [f"{name} against test error over these {len(both)} networks: Kendall's tau {tau:+.2f}."]
+    found = rank_correlation([_number(row[key]) for row in both], [float(row["test_error"]) for row in both])
+    return [f"{name} against test error over these {found.count} networks: Kendall's tau {found.tau:+.2f}."]
 
 
 def paired_verdict(found: Generalization, *, level: float = 0.95) -> list[str]:
