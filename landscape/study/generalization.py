@@ -14,7 +14,7 @@ from landscape.config import is_whole, require
 from landscape.errors import ConfigError, CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 from landscape.study.statistics import paired_difference, standard_error
 from landscape.training import Run, RunConfig
 
@@ -96,7 +96,7 @@ class Generalization:
             "|---|---|---|---|---|",
         ]
         for score in self.scores:
-            name = LABELS.get(score.optimizer, score.optimizer)
+            name = method_label(score.optimizer)
             cells = [name, _radius_text(score), _error_text(score), *self._advantage_texts(score)]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)

@@ -10,7 +10,7 @@ from landscape.config import require
 from landscape.curvature import Estimate
 from landscape.study.correlation import rank_correlation
 from landscape.study.generalization import Generalization, Score
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 
 _MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf_rise": "LPF rise"}
 
@@ -151,7 +151,7 @@ def paired_verdict(found: Generalization, *, level: float = 0.95) -> list[str]:
 def _paired_sentence(found: Generalization, score: Score, level: float) -> str:
     from scipy.stats import t
 
-    name, count = LABELS.get(score.optimizer, score.optimizer), len(score.errors)
+    name, count = method_label(score.optimizer), len(score.errors)
     gain, error = (100 * value for value in found.advantage(score))
     if math.isnan(gain):
         return f"{name}: runs diverged, so there is no difference."
