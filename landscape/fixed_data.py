@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
-from landscape.config import is_whole
 from landscape.datasets.dataset import Dataset
 from landscape.description import checksum_tensors
-from landscape.errors import DataError, ModelError, first_line, shown
+from landscape.errors import DataError, ModelError, first_line
 from landscape.inputs import Inputs, is_inputs, join_inputs, map_inputs, named_tensors
+from landscape.objective_checks import check_batch_size
 from landscape.seeding import preserved_rng
 
 TARGETS = ("labels", "label", "targets", "target", "y")
@@ -118,6 +118,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         The fixed data.
 
     Raises:
+        ConfigError: ``batch_size`` is no whole number, or below 1.
         DataError: Nothing usable, no examples, NaN in the data, or inputs and targets differ in number.
 
     Example:
@@ -145,14 +146,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
     _check(inputs, targets)
     if batch_size is None:
         batch_size = 256 if device.type == "cpu" else 2048
-    if not is_whole(batch_size) or batch_size < 1:
-        raise DataError(
-            "The batch size is out of range.",
-            expected="a whole number of at least 1",
-            got=shown(batch_size),
-            fix="Leave it out.",
-        )
-    return FixedData(inputs, targets, int(batch_size), name, checksum, normalization)
+    return FixedData(inputs, targets, check_batch_size(batch_size), name, checksum, normalization)
 
 
 def _read(data: Any) -> tuple[Inputs, Tensor]:

@@ -59,7 +59,8 @@ class Objective(Replicated):
 
     Raises:
         ConfigError: ``loss_fn`` or ``metric`` is no function of outputs and targets; or the loss is not a mean over
-            examples and there is more than one batch, or no tensor of a right shape; or there is no such device.
+            examples and there is more than one batch, or no tensor of a right shape; or there is no such device, or no
+            such batch size.
         ModelError: ``model`` is no module, has no trainable weights, weights of several dtypes or no values (meta
             device), is compiled by torch.jit, or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
@@ -136,9 +137,9 @@ class Objective(Replicated):
         Raises:
             ConfigError: It is no batch size; or the loss is not a mean over examples, so there can be one batch only.
         """
-        check_batch_size(examples)
+        size = check_batch_size(examples)
         other = self.twin()
-        other._data = replace(self._data, batch_size=examples)
+        other._data = replace(self._data, batch_size=size)
         with preserved_rng():
             check_mean(other._replica, self.loss_fn, other._data)
         return other
