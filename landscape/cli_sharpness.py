@@ -47,14 +47,12 @@ class SharpnessCommand:
 
     def run(self) -> int:
         """Measure, print, save."""
-        from landscape.errors import unknown_name
         from landscape.plotting import sharpness
-        from landscape.sharpness import MEASURES
+        from landscape.sharpness import MEASURES, balance
+        from landscape.sharpness.measures import chosen_measures
         from landscape.storage import require_writable, write_json
 
-        for name in self.measure:
-            if name not in MEASURES:
-                raise unknown_name("measure", name, MEASURES)
+        chosen_measures(self.measure or None)
         for path in (self.json, self.html):
             if path is not None:
                 require_writable(path)
@@ -63,7 +61,7 @@ class SharpnessCommand:
         run, objective = open_run(self.run_folder, self.split, self.limit)
         start = _initial_weights(run, balanced=self.balanced)
         if self.balanced:
-            objective = _balanced(objective)
+            objective = objective.with_model(balance(objective.model))
         found: dict[str, Estimate] = {}
         failed = ended_by(lambda: self._measure(objective, start, found), found)
         settings = dataclasses.asdict(self) | {"run_folder": run.path.name, "json": None, "html": None}
@@ -119,14 +117,3 @@ def _initial_weights(run: Run, *, balanced: bool) -> Tensor | None:
     model = run.model(0)
     model = balance(model) if balanced else model
     return Layout.of(model).flatten(model)
-
-
-def _balanced(objective: Objective) -> Objective:
-    """The same loss of the balanced model."""
-    import torch
-
-    from landscape.objective import Objective
-    from landscape.sharpness import balance
-
-    data = objective.select(torch.arange(objective.examples, device=objective.device))
-    return Objective(balance(objective.model), data, objective.loss_fn, batch_size=objective.batch_size)

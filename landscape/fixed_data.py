@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
-from landscape.config import is_whole
 from landscape.datasets.dataset import Dataset
 from landscape.description import checksum_tensors
-from landscape.errors import DataError, ModelError, first_line, shown
+from landscape.errors import DataError, ModelError, first_line
 from landscape.inputs import Inputs, is_inputs, join_inputs, map_inputs, named_tensors
+from landscape.objective_checks import check_batch_size
 from landscape.seeding import preserved_rng
 
 TARGETS = ("labels", "label", "targets", "target", "y")
@@ -78,6 +78,14 @@ class FixedData:
         """Return some examples, inputs (B, ...) and targets (B, ...): copies for an index (B,), views for a slice."""
         return map_inputs(lambda part: part[index], self.inputs), self.targets[index]
 
+    def brought(self, *, device: torch.device, dtype: torch.dtype) -> FixedData:
+        """Return the same data on a device, floating point in a dtype; what is so already is shared."""
+
+        def bring(part: Tensor) -> Tensor:
+            return part.to(device=device, dtype=dtype if part.is_floating_point() else part.dtype)
+
+        return replace(self, inputs=map_inputs(bring, self.inputs), targets=bring(self.targets), copies=False)
+
     def few(self, examples: int) -> FixedData:
         """Return copies of a few examples, evenly from first to last."""
         chosen = torch.linspace(0, self.examples - 1, min(examples, self.examples)).round().long()
@@ -101,7 +109,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
     Args:
         data: A Dataset; a pair of inputs and targets; named tensors, one of them called as in :data:`TARGETS`; or a
             torch Dataset or DataLoader of such (read once, in its order). Inputs are a tensor, or a tuple or
-            dictionary of tensors.
+            dictionary of tensors. What is fixed already keeps its batch size.
         device: Where the tensors go.
         dtype: What floating-point inputs become.
         batch_size: Examples per batch, or None for 256 on a CPU and 2048 elsewhere.
@@ -110,6 +118,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         The fixed data.
 
     Raises:
+        ConfigError: ``batch_size`` is no whole number, or below 1.
         DataError: Nothing usable, no examples, NaN in the data, or inputs and targets differ in number.
 
     Example:
@@ -118,6 +127,8 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
         >>> [len(targets) for _, targets in data.batches()]
         [2, 1]
     """
+    if isinstance(data, FixedData):
+        return data.brought(device=device, dtype=dtype)
     name, checksum, normalization = type(data).__name__, None, None
     if isinstance(data, Dataset):
         name, checksum = f"{data.name}/{data.split}", data.checksum
@@ -135,14 +146,7 @@ def fix_data(data: Any, *, device: torch.device, dtype: torch.dtype, batch_size:
     _check(inputs, targets)
     if batch_size is None:
         batch_size = 256 if device.type == "cpu" else 2048
-    if not is_whole(batch_size) or batch_size < 1:
-        raise DataError(
-            "The batch size is out of range.",
-            expected="a whole number of at least 1",
-            got=shown(batch_size),
-            fix="Leave it out.",
-        )
-    return FixedData(inputs, targets, int(batch_size), name, checksum, normalization)
+    return FixedData(inputs, targets, check_batch_size(batch_size), name, checksum, normalization)
 
 
 def _read(data: Any) -> tuple[Inputs, Tensor]:

@@ -59,7 +59,8 @@ class Objective(Replicated):
 
     Raises:
         ConfigError: ``loss_fn`` or ``metric`` is no function of outputs and targets; or the loss is not a mean over
-            examples and there is more than one batch, or no tensor of a right shape; or there is no such device.
+            examples and there is more than one batch, or no tensor of a right shape; or there is no such device, or no
+            such batch size.
         ModelError: ``model`` is no module, has no trainable weights, weights of several dtypes or no values (meta
             device), is compiled by torch.jit, or cannot be copied.
         DataError: The data is empty, holds NaN, or inputs and targets differ in number.
@@ -136,12 +137,34 @@ class Objective(Replicated):
         Raises:
             ConfigError: It is no batch size; or the loss is not a mean over examples, so there can be one batch only.
         """
-        check_batch_size(examples)
+        size = check_batch_size(examples)
         other = self.twin()
-        other._data = replace(self._data, batch_size=examples)
+        other._data = replace(self._data, batch_size=size)
         with preserved_rng():
             check_mean(other._replica, self.loss_fn, other._data)
         return other
+
+    def with_model(self, model: nn.Module) -> Objective:
+        """Return the loss of another model over the same data, with the same loss, metric, batch size and device.
+
+        Args:
+            model: Any module, for example a copy with other weights, or what :func:`landscape.sharpness.balance` gives.
+
+        Returns:
+            An objective as a function of all of the model's trainable weights; the data is shared, not copied, where
+            its dtype fits the model's.
+
+        Raises:
+            ConfigError: The loss is not a mean over examples of this model's outputs, and there are several batches.
+            ModelError: As of a new objective.
+
+        Example:
+            >>> one = Objective(nn.Linear(1, 2), (torch.ones(3, 1), torch.zeros(3, dtype=torch.int64)), batch_size=2)
+            >>> other = one.with_model(nn.Linear(1, 5))
+            >>> other.size, other.examples, other.batch_size
+            (10, 3, 2)
+        """
+        return Objective(model, self._data, self.loss_fn, metric=self.metric, device=self.device)
 
     @property
     def targets(self) -> Tensor:
@@ -286,10 +309,6 @@ class Objective(Replicated):
         """
         return followed(value, flat, self.unrestricted if self.is_part else None)
 
-    def _leaf(self, weights: Tensor | None) -> Tensor:
-        with torch.inference_mode(False):
-            return (self.weights() if weights is None else self.check_vector(weights).detach().clone()).requires_grad_()
-
     def gradient(self, weights: Tensor | None = None) -> Tensor:
         """Compute the gradient of the mean loss.
 
@@ -337,21 +356,6 @@ class Objective(Replicated):
                     total[:, k] += hessian_product(gradient, flat, columns[:, k])
         return total.squeeze(1) if vector.ndim == 1 else total
 
-    def check_vector(self, vector: Tensor) -> Tensor:
-        """Bring a vector to the objective's device and dtype, or say why it does not fit.
-
-        Args:
-            vector: (P,).
-
-        Returns:
-            The vector on the objective's device, in its dtype.
-
-        Raises:
-            MismatchError: Not a tensor of shape (P,), or of complex numbers.
-        """
-        self.layout.check(vector)
-        return vector.to(device=self.device, dtype=self.dtype)
-
     def check_deterministic(self) -> None:
         """Evaluate the first batch twice, outputs and loss, and compare.
 
@@ -361,11 +365,6 @@ class Objective(Replicated):
         self._load(None)
         with torch.no_grad(), preserved_rng():
             check_deterministic(self._replica, self.loss_fn, self._data)
-
-    def _fixed_checksum(self) -> str:
-        """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
-        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return checksum_tensors({name: tensor for name, tensor in tensors if name not in self._moving})
 
     def provenance(self) -> dict[str, Any]:
         """Say what this objective is: model, weights, data, precision, versions; plain JSON values.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from landscape.config import is_whole, require
 from landscape.errors import ConfigError, MismatchError, ModelError, shown
+from landscape.parameters import require_module
 
 
 def check_model(model: Any, data: Any) -> None:
@@ -21,15 +22,12 @@ def check_model(model: Any, data: Any) -> None:
     Raises:
         ModelError: It is no module, or a ScriptModule.
     """
-    if not isinstance(model, nn.Module):
-        fix = "Call Objective(model, data)."
-        if isinstance(data, nn.Module):
-            fix = "Swap the two: Objective(model, data)."
-        elif isinstance(model, type):
-            fix = f"Build the model first: {model.__name__}(...)."
-        raise ModelError(
-            "The first argument of an objective is no model.", expected="a torch.nn.Module", got=shown(model), fix=fix
-        )
+    swapped = isinstance(data, nn.Module)
+    require_module(
+        model,
+        "The first argument of an objective is no model.",
+        fix="Swap the two: Objective(model, data)." if swapped else "Call Objective(model, data).",
+    )
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             where = f"The layer {name!r}" if name else "The model"
@@ -41,11 +39,12 @@ def check_model(model: Any, data: Any) -> None:
             )
 
 
-def check_device(device: Any) -> torch.device:
+def check_device(device: Any, *, fix: str = "Leave device out: the model's own.") -> torch.device:
     """Return a device that can be computed on.
 
     Args:
         device: A torch.device, or what names one ("cpu", "cuda:0").
+        fix: What to do where there is none.
 
     Raises:
         ConfigError: There is no such device, or it holds no values.
@@ -59,19 +58,20 @@ def check_device(device: Any) -> torch.device:
         there = torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count()
     if found is None or not there:
         raise ConfigError(
-            "There is no such device.",
-            expected="'cpu', or 'cuda' where there is one",
+            "The device is not there.",
+            expected=f"'cpu', or one of {torch.cuda.device_count()} CUDA devices",
             got=shown(device),
-            fix="Leave device out: the model's own.",
+            fix=fix,
         )
     return found
 
 
-def check_batch_size(examples: Any) -> None:
-    """Raise a ConfigError unless a batch size is a whole number of at least 1."""
+def check_batch_size(examples: Any) -> int:
+    """Return a batch size, or raise a ConfigError unless it is a whole number of at least 1."""
     require(
         is_whole(examples) and examples >= 1, "The batch size", "a whole number of at least 1", examples, "Use 256."
     )
+    return int(examples)
 
 
 def check_columns(vector: Any, size: int) -> None:

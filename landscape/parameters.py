@@ -298,16 +298,23 @@ class Layout:
         return torch.cat(norms)
 
 
-def require_module(model: object) -> None:
-    """Raise a ModelError unless something is a module."""
+def require_module(
+    model: object,
+    what: str = "This is no model.",
+    *,
+    fix: str = "Pass the model itself; of an objective, objective.model.",
+) -> None:
+    """Raise a ModelError unless something is a module.
+
+    Args:
+        model: Anything.
+        what: One sentence about what is wrong where it is none.
+        fix: What to do then; of a module's class, to build one.
+    """
     if not isinstance(model, nn.Module):
-        built = isinstance(model, type) and issubclass(model, nn.Module)
-        raise ModelError(
-            "This is no model.",
-            expected="a torch.nn.Module",
-            got=shown(model),
-            fix="Build one: call the class." if built else "Pass the model itself; of an objective, objective.model.",
-        )
+        if isinstance(model, type) and issubclass(model, nn.Module):
+            fix = f"Build the model first: {model.__name__}(...)."
+        raise ModelError(what, expected="a torch.nn.Module", got=shown(model), fix=fix)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

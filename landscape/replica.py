@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from landscape.description import checksum_tensors
 from landscape.errors import ModelError, first_line
 from landscape.fixed_data import FixedData
 from landscape.inputs import adapt
@@ -74,6 +75,30 @@ class Replicated:
         """
         self._structure.check(self.model)
         return self.layout.flatten(self.model).to(device=self.device, dtype=self.dtype)
+
+    def check_vector(self, vector: Tensor) -> Tensor:
+        """Bring a vector to the objective's device and dtype, or say why it does not fit.
+
+        Args:
+            vector: (P,).
+
+        Returns:
+            The vector on the objective's device, in its dtype.
+
+        Raises:
+            MismatchError: Not a tensor of shape (P,), or of complex numbers.
+        """
+        self.layout.check(vector)
+        return vector.to(device=self.device, dtype=self.dtype)
+
+    def _leaf(self, weights: Tensor | None) -> Tensor:
+        with torch.inference_mode(False):
+            return (self.weights() if weights is None else self.check_vector(weights).detach().clone()).requires_grad_()
+
+    def _fixed_checksum(self) -> str:
+        """Checksum what else the loss depends on: buffers (running statistics) and parameters that do not move."""
+        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+        return checksum_tensors({name: tensor for name, tensor in tensors if name not in self._moving})
 
     def restricted(self, patterns: str | Sequence[str]) -> Self:
         """Return the same loss as a function of some of the weights; the others are, like buffers, the model's present.

@@ -101,3 +101,11 @@ def test_an_interrupt_saves_the_measures_done(capsys, trained, tmp_path, monkeyp
     monkeypatch.setitem(MEASURES, "sam_sharpness", dataclasses.replace(entry, compute=stopped))
     code, out, _ = call(capsys, *words)
     assert code == 130 and "nothing is saved" in out and path.read_text() == whole
+
+
+def test_the_balanced_network_is_measured_on_the_run_s_data(capsys, trained):
+    code, out, err = call(capsys, trained, "--measure", "lambda_max", "--limit", "50", "--balanced")
+    assert code == 0, err
+    found, expected = saved(out), Run.load(trained).objective("train", 50).provenance()
+    same = ("data", "data_sha256", "normalization", "batch_size", "examples", "loss")
+    assert {key: found[key] for key in same} == {key: expected[key] for key in same}

@@ -8,10 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from landscape.datasets import load_dataset
 from landscape.errors import ConfigError, DataError, MismatchError, ModelError, NonDeterministicError
+from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.optim import SAM
 from landscape.seeding import generator, seeded
+from landscape.surface.batchnorm import recompute_batch_norm
 
 
 def problem(examples: int = 23):
@@ -251,3 +254,38 @@ def test_metrics_that_cannot_be_averaged_are_refused():
         Objective(model, (inputs, targets), metric="f1")
     with pytest.raises(ConfigError, match="The metric has a shape"):
         Objective(model, (inputs, targets), metric=lambda outputs, targets: outputs).evaluate()
+
+
+# ------------------------------------------------------------------------------------- another model, the same data
+
+
+def test_another_model_meets_the_same_data_loss_and_metric():
+    model, inputs, targets = problem()
+    objective = Objective(model, (inputs, targets), F.multi_margin_loss, metric=margin, batch_size=7)
+    with seeded(4, "another"):
+        other = nn.Linear(4, 3).double()
+    found = objective.with_model(other)
+    alone = Objective(other, (inputs, targets), F.multi_margin_loss, metric=margin, batch_size=7)
+    assert found.evaluate() == alone.evaluate() and found.size == alone.size
+    same = ("data", "data_sha256", "normalization", "examples", "loss", "metric", "batch_size")
+    before, after = objective.provenance(), found.provenance()
+    assert {key: before[key] for key in same} == {key: after[key] for key in same}
+    half = objective.with_model(nn.Linear(4, 3))
+    assert half.dtype == torch.float32 and half.evaluate().examples == 23
+
+
+def test_another_model_meets_the_dataset_by_its_name():
+    data = load_dataset("digits", limit=20)
+    objective = Objective(build_model("mlp", input_shape=data.input_shape, classes=10), data)
+    found = objective.with_model(build_model("mlp", input_shape=data.input_shape, classes=10, hidden=[4]))
+    assert found.provenance()["data"] == "digits/train"
+    assert found.provenance()["data_sha256"] == data.checksum
+
+
+def test_another_model_has_its_statistics_computed_anew_too():
+    model, inputs, targets = problem()
+    objective = recompute_batch_norm(Objective(model, (inputs, targets)))
+    with seeded(5, "another"):
+        other = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double()
+    expected = recompute_batch_norm(Objective(other, (inputs, targets))).evaluate()
+    assert objective.with_model(other).evaluate() == expected != Objective(other, (inputs, targets)).evaluate()

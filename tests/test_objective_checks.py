@@ -100,7 +100,7 @@ def test_a_script_module_is_refused(compile_it, inside):
 
 @pytest.mark.parametrize("device", ["x", "cuda:99", "meta", 99, [1], nn.Linear, 0.5])
 def test_devices_that_are_not_there(device):
-    with pytest.raises(ConfigError, match="no such device" + WHOLE):
+    with pytest.raises(ConfigError, match="The device is not there" + WHOLE):
         make(device=device)
     assert make(device="cpu").device == make(device=torch.device("cpu")).device
 
@@ -108,6 +108,8 @@ def test_devices_that_are_not_there(device):
 def test_models_that_are_none():
     with pytest.raises(ModelError, match=r"Got: the class Linear itself.*Build the model first: Linear\("):
         Objective(nn.Linear, (torch.eye(3), torch.tensor([0, 1, 1])))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"Got: the class Linear itself.*Build the model first: Linear\("):
+        Layout.of(nn.Linear)  # type: ignore[arg-type]
     for ask in (Layout.of, lambda model: preserved(model).__enter__()):
         with pytest.raises(ModelError, match=r"This is no model.*Got: Objective.*objective\.model"):
             ask(make())  # type: ignore[arg-type]
@@ -128,6 +130,9 @@ def test_complex_and_foreign_vectors(ask):
 def test_batches_of_no_size(examples):
     with pytest.raises(ConfigError, match="batch size is out of range" + WHOLE):
         make().in_batches_of(examples)
+    for size in {examples} - {None}:
+        with pytest.raises(ConfigError, match="batch size is out of range" + WHOLE):
+            make(batch_size=size)
     assert make().in_batches_of(np.int64(2)).batch_size == 2
 
 

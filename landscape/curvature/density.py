@@ -89,15 +89,28 @@ def _quadratures(
 
 def _quadrature(operator: Products, steps: int, seed: int, probe: int, bar: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes and weights (steps,) of one probe; where its space is exhausted, weights of 0 fill up."""
+    lanczos = probed(operator, steps, seed, probe, bar)
+    values, vectors, _ = lanczos.ritz()
+    missing, weights = steps - lanczos.steps, vectors[0] ** 2
+    return np.pad(values, (0, missing), mode="edge"), np.pad(weights / weights.sum(), (0, missing))
+
+
+def probed(operator: Products, steps: int, seed: int, probe: int, bar: Progress) -> Lanczos:
+    """Take steps of Lanczos from one of the densities' random probes, until its space is exhausted.
+
+    Args:
+        operator: The matrix.
+        steps: How many, at most P.
+        seed: Names the probes.
+        probe: Which of them, from 0.
+        bar: Goes on by all the steps, also by those that an exhausted space leaves out.
+    """
     lanczos = Lanczos(operator, random_signs(operator, seed, "density", probe))
     while lanczos.steps < steps and not lanczos.exhausted:
         lanczos.step()
         bar.update()
-    values, vectors, _ = lanczos.ritz()
-    missing = steps - lanczos.steps
-    bar.update(missing)
-    weights = vectors[0] ** 2
-    return np.pad(values, (0, missing), mode="edge"), np.pad(weights / weights.sum(), (0, missing))
+    bar.update(steps - lanczos.steps)
+    return lanczos
 
 
 def smooth(grid: np.ndarray, nodes: np.ndarray, weights: np.ndarray, sigma: float) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from landscape.errors import LandscapeError
 from landscape.notebooks.profile import Profile
 from landscape.objective import Objective
+from landscape.study import gradients_per_step
 from landscape.training import RunConfig
 from landscape.training.materials import build_run_model, load_run_dataset, resolve_device
 
@@ -100,14 +101,17 @@ def in_words(seconds: float) -> str:
 
 
 def _trainings(work: Work, data_root: str | None) -> float:
-    total, timed = 0.0, {}
+    total, timed, counted = 0.0, {}, {}
     for config in work.trainings:
         examples, objective = _sample(config, config.batch_size, data_root)
         kind = (config.dataset, config.model, repr(config.model_options), config.batch_size)
         if kind not in timed:
             timed[kind] = _seconds(objective.gradient)
+        method = config.replace(seed=0, data_seed=0).hash
+        if method not in counted:
+            counted[method] = gradients_per_step(config)
         steps = config.epochs * math.ceil(examples / config.batch_size)
-        total += _START + steps * timed[kind] * passes(config) * _STEP
+        total += _START + steps * timed[kind] * counted[method] * _STEP
     return total
 
 
@@ -122,24 +126,6 @@ def _analyses(work: Work, profile: Profile, config: RunConfig, data_root: str | 
     gradient = _seconds(objective.gradient) if work.gradients else 0.0
     product = _seconds(lambda: objective.hvp(direction)) if work.products else 0.0
     return scale * (losses * loss + work.gradients * gradient + work.products * product)
-
-
-def passes(config: RunConfig) -> float:
-    """Return how many forward and backward passes one step of an optimizer takes, about.
-
-    Example:
-        >>> passes(RunConfig(optimizer="sam")), passes(RunConfig(optimizer="amp", inner_iter=2))
-        (2.0, 3.0)
-    """
-    options = config.optimizer_options
-    special = {
-        "amp": (config.inner_iter or 1) + 1,
-        "entropysgd": options.get("L", 5),
-        "nso": 2 * options.get("pairs", 1),
-        "looksam": 1 + 1 / options.get("k", 5),
-    }
-    single = ("sgd", "adam", "adamw", "lpfsgd", "smoothout")
-    return float(special.get(config.optimizer, 1 if config.optimizer in single else 2))
 
 
 def _sample(config: RunConfig, size: int, data_root: str | None) -> tuple[int, Objective]:

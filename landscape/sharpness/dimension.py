@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from landscape.curvature import Estimate
-from landscape.curvature.lanczos import Lanczos
-from landscape.curvature.probes import random_signs
+from landscape.curvature.density import probed
+from landscape.sharpness.estimates import mean_estimate
 from landscape.sharpness.workbench import Workbench
 
 
@@ -18,18 +19,14 @@ def effective_dimension(bench: Workbench, *, probes: int, steps: int) -> Estimat
     found, errors, matvecs = [], [], 0
     with bench.bar("effective_dimension", probes * most, "product") as bar:
         for probe in range(probes):
-            lanczos = Lanczos(hessian, random_signs(hessian, bench.seed, "density", probe))
-            while lanczos.steps < most and not lanczos.exhausted:
-                lanczos.step()
-                bar.update()
-            bar.update(most - lanczos.steps)
+            lanczos = probed(hessian, most, bench.seed, probe, bar)
             matvecs += lanczos.steps
             value, error = _extrapolated(*lanczos.relation())
             found.append(value * hessian.size)
             errors.append(error * hessian.size)
-    spread = float(np.std(found, ddof=1)) / math.sqrt(probes) if probes > 1 else math.nan
+    mean = mean_estimate(np.array(found), matvecs=matvecs)
     unresolved = float(np.mean(errors))  # all probes see one spectrum, so this does not average out
-    return Estimate(value=float(np.mean(found)), stderr=math.hypot(spread, unresolved), matvecs=matvecs, samples=probes)
+    return replace(mean, stderr=math.hypot(mean.stderr, unresolved))
 
 
 def _extrapolated(projected: np.ndarray, coupling: np.ndarray) -> tuple[float, float]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.config import require_name
 from landscape.curvature import Estimate, Fisher
-from landscape.errors import ConfigError, NonFiniteError, shown, unknown_name
+from landscape.errors import ConfigError, NonFiniteError, shown
 from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import preserved_rng
@@ -50,6 +51,28 @@ _FILES = (
 
 MEASURES: dict[str, Measure] = {entry.name: entry for file in _FILES for entry in file.MEASURES}
 """Name to measure: definition, formula, unit, source, cost, parameters, invariances, and what was published instead."""
+
+
+def chosen_measures(names: str | Iterable[str] | None) -> list[str]:
+    """Return the names of measures that are meant, each once.
+
+    Args:
+        names: One name of :data:`MEASURES`, or several; None for all.
+
+    Raises:
+        ConfigError: A name is unknown, or none is given.
+
+    Example:
+        >>> chosen_measures("trace"), chosen_measures(["sam_sharpness", "trace", "sam_sharpness"])
+        (['trace'], ['sam_sharpness', 'trace'])
+    """
+    listed = isinstance(names, Iterable) and not isinstance(names, str)
+    chosen: list[Any] = list(MEASURES) if names is None else list(names) if listed else [names]
+    if not chosen:
+        raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
+    for name in chosen:
+        require_name("measure", name, MEASURES)
+    return list(dict.fromkeys(chosen))
 
 
 def measure(
@@ -103,15 +126,7 @@ def measure(
         True
     """
     check_objective(objective, "measure")
-    listed = isinstance(names, Iterable) and not isinstance(names, str)
-    chosen: list[Any] = list(MEASURES) if names is None else list(names) if listed else [names]
-    if not chosen:
-        raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
-    given = _given(parameters)
-    for name in (*chosen, *given):
-        if not isinstance(name, str) or name not in MEASURES:
-            raise unknown_name("measure", name, MEASURES)
-    chosen = list(dict.fromkeys(chosen))
+    chosen, given = chosen_measures(names), _given(parameters)
     versions = {name: MEASURES[name].version(as_published=as_published) for name in chosen}
     options = {name: chosen_parameters(name, version, given.get(name, {})) for name, version in versions.items()}
     if initial_weights is not None:
@@ -139,6 +154,8 @@ def _given(parameters: Any) -> dict[Any, Any]:
             got=shown(parameters),
             fix='For example {"sam_sharpness": {"rho": 0.1}}.',
         )
+    for name in given:
+        require_name("measure", name, MEASURES)
     return dict(given)
 
 

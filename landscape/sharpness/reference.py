@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from landscape.errors import ConfigError, unknown_name
-from landscape.sharpness.measures import MEASURES
+from landscape.sharpness.measures import MEASURES, chosen_measures
 
 _SHORT = {"relu_rescaling": "rescaled units", "loss_shift": "shifted loss", "logit_scale": "scaled logits"}
 
 
-def measures_table(names: Iterable[str] | None = None) -> str:
+def measures_table(names: str | Iterable[str] | None = None) -> str:
     r"""Write what measures are as a table in Markdown, with formulas in TeX.
 
     ``print(MEASURES["lpf"])`` shows all that there is to know about one of them.
 
     Args:
-        names: Names of :data:`MEASURES`; all by default.
+        names: One or more names of :data:`MEASURES`; all by default.
 
     Returns:
         A row for each: its name (with a star where a larger value means flatter) and its unit, its formula and what it
@@ -30,12 +29,7 @@ def measures_table(names: Iterable[str] | None = None) -> str:
         >>> print(measures_table(["fisher_rao", "trace"]).splitlines()[-1].partition("<small>takes ")[2])
         `probes` Hessian products</small> | shifted loss |
     """
-    chosen = list(MEASURES if names is None else names)
-    if not chosen:
-        raise ConfigError("No measure is named.", expected="one or more of " + ", ".join(MEASURES))
-    for name in chosen:
-        if name not in MEASURES:
-            raise unknown_name("measure", name, MEASURES)
+    chosen = chosen_measures(names)
     head = ["measure", "definition", "not moved by"]
     return "\n".join([_line(head), _line(["---"] * len(head)), *map(_row, chosen)])
 

@@ -3,6 +3,7 @@
 from landscape.study.contest import Score
 from landscape.study.correlation import rank_correlation
 from landscape.study.cost import gradients_per_step, longer, method_configs, step_times, with_cost
+from landscape.study.curvature import top_and_trace, top_eigenpair
 from landscape.study.curvature_history import curvature_history
 from landscape.study.effort import Effort, choose_effort
 from landscape.study.executor import train_all
@@ -44,6 +45,8 @@ __all__ = [
     "paired_verdict",
     "rank_correlation",
     "step_times",
+    "top_and_trace",
+    "top_eigenpair",
     "train_all",
     "trajectory_plane",
     "with_cost",

@@ -16,7 +16,7 @@ import torch
 from landscape.config import is_number, is_whole, require
 from landscape.optim.registry import OPTIMIZERS
 from landscape.seeding import preserved_rng
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 from landscape.training import Run, RunConfig
 from landscape.training.environment import single_precision
 from landscape.training.loop import Trainer
@@ -25,10 +25,6 @@ from landscape.training.precision import matrix_precision
 from landscape.training.run_config_checks import METHOD_FIELDS
 
 _STEPS = 60  # counted; a multiple of the periods in use
-_LABELS = {
-    **LABELS, "adam": "Adam", "adamw": "AdamW", "looksam": "LookSAM", "entropysgd": "Entropy-SGD", "vasso": "VaSSO",
-    "smoothout": "SmoothOut", "fsam": "Friendly SAM",
-}  # fmt: skip
 _DECIDES = (
     "optimizer", "optimizer_options", "when", "base", *METHOD_FIELDS, "adversarial_epsilon", "adversarial_steps",
     "penalty", "penalty_options",
@@ -181,19 +177,15 @@ def method_configs(base: RunConfig, optimizers: Iterable[str], **radii: float) -
         >>> {label: config.rho for label, config in configs.items()}
         {'SGD': None, 'SAM': 0.1, 'ASAM': 2.0}
     """
-    configs = {_label(base.optimizer): base}
+    configs = {method_label(base.optimizer): base}
     for name in optimizers:
         own = OPTIMIZERS[name].options if name in OPTIMIZERS else {}
         values: dict[str, Any] = dict.fromkeys(METHOD_FIELDS)
         given = {**radii, "rho": radii.get("rho_asam" if name == "asam" else "rho")}
         values |= {key: given.get(key) for key in ("rho", "epsilon", "std") if key in own}
         kept = {"base": base.base, "when": base.when} if own else {"base": None, "when": None}
-        configs.setdefault(_label(name), base.replace(optimizer=name, optimizer_options={}, **values, **kept))
+        configs.setdefault(method_label(name), base.replace(optimizer=name, optimizer_options={}, **values, **kept))
     return configs
-
-
-def _label(name: str) -> str:
-    return _LABELS.get(name, name.upper())
 
 
 def longer(config: RunConfig, times: float) -> RunConfig:

@@ -16,7 +16,7 @@ from landscape.errors import ConfigError, CorruptFileError, StorageError, StudyE
 from landscape.progress import progress_bar
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 from landscape.study.statistics import mean, paired_difference, standard_error
 from landscape.training import Run, RunConfig
 
@@ -62,7 +62,7 @@ class Method:
     @property
     def label(self) -> str:
         """Name and radius."""
-        name = LABELS[self.optimizer]
+        name = method_label(self.optimizer)
         return name if self.radius is None else f"{name}, {RADIUS_OF[self.optimizer]} {self.radius:g}"
 
 

@@ -14,7 +14,7 @@ from landscape.config import require
 from landscape.errors import CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.contest import Contender, Score, search_and_test, shared_settings
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 from landscape.study.statistics import paired_difference
 from landscape.training import RunConfig
 
@@ -59,7 +59,7 @@ class Generalization:
             "|---|---|---|---|---|",
         ]
         for score in self.scores:
-            name = LABELS.get(score.optimizer, score.optimizer)
+            name = method_label(score.optimizer)
             cells = [name, _radius_text(score), _error_text(score), *self._advantage_texts(score)]
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)

@@ -44,8 +44,7 @@ def memorization(run: Run, *, steps: Sequence[int] | None = None) -> Memorizatio
     wrong = given != true
     shares = []
     for step in chosen:
-        model = run.model(step).to(first.device)
-        answers = _answers(Objective(model, data, batch_size=first.batch_size))
+        answers = _answers(first.with_model(run.model(step)))
         kinds = ((given, wrong), (true, wrong), (given, ~wrong))
         shares.append([_share(answers == labels, among) for labels, among in kinds])
     learned, seen_through, right = np.array(shares).T

@@ -17,11 +17,11 @@ from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.sharpness import measure
 from landscape.storage import sha256_bytes
+from landscape.study.curvature import top_eigenpair
 from landscape.study.effort import Effort, choose_effort
+from landscape.study.labels import method_label
 from landscape.surface import Profile, Surface, evaluate_surface, perturbation_profile, random_plane
 from landscape.training import Run, RunConfig
-
-LABELS = {"sgd": "SGD", "sam": "SAM", "asam": "ASAM", "amp": "AMP", "lpfsgd": "LPF-SGD"}
 
 
 def minima_configs(
@@ -53,7 +53,7 @@ def minima_configs(
         "amp": {"epsilon": epsilon},
         "lpfsgd": {"std": std},
     }
-    return {LABELS[name]: base.replace(optimizer=name, **options) for name, options in own.items()}
+    return {method_label(name): base.replace(optimizer=name, **options) for name, options in own.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def measure_minimum(
 
 
 def _top(objective: Objective, seed: int) -> Eigenpairs:
-    return whole(lambda: Hessian(objective).top(1, seed=seed))
+    return whole(lambda: top_eigenpair(objective, seed=seed))
 
 
 def _trace(objective: Objective, probes: int, seed: int) -> Estimate:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.errors import StorageError
 from landscape.parameters import Layout
+from landscape.study.checkpoints import choose_steps
 from landscape.surface import Trajectory
 from landscape.surface import trajectory_plane as plane_of_points
 from landscape.surface.planes import Point
@@ -27,14 +28,7 @@ class RunWeights(Sequence[Tensor]):
     """
 
     def __init__(self, run: Run, steps: Sequence[int] | None = None) -> None:
-        there = [step for step, _ in run.checkpoints()]
-        self.run, self.steps = run, there if steps is None else [int(step) for step in steps]
-        if missing := sorted(set(self.steps) - set(there)):
-            raise StorageError(
-                f"There is no checkpoint of step {', '.join(map(str, missing))}.",
-                expected=f"some of {', '.join(map(str, there)) or 'none'}",
-                fix="Choose among these.",
-            )
+        self.run, self.steps = run, choose_steps(run, steps)
         if len(self.steps) < 3:
             raise StorageError(
                 f"{run.path} has too few checkpoints for a trajectory.",

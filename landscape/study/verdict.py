@@ -9,8 +9,9 @@ from typing import Any
 from landscape.config import require
 from landscape.curvature import Estimate
 from landscape.study.contest import Score
+from landscape.study.correlation import rank_correlation
 from landscape.study.generalization import Generalization
-from landscape.study.minima import LABELS
+from landscape.study.labels import method_label
 
 _MEASURES = {"top_eigenvalue": "top Hessian eigenvalue", "trace": "Hessian trace", "lpf_rise": "LPF rise"}
 
@@ -116,11 +117,8 @@ def _agreement(rows: Mapping[str, Mapping[str, Any]], key: str, name: str) -> li
     both = [row for row in rows.values() if key in row and "test_error" in row]
     if len(both) < 3:
         return []
-    from scipy.stats import kendalltau
-
-    found = kendalltau([_number(row[key]) for row in both], [float(row["test_error"]) for row in both])
-    tau = found.statistic  # pyright: ignore[reportAttributeAccessIssue]
-    return [f"{name} against test error over these {len(both)} networks: Kendall's tau {tau:+.2f}."]
+    found = rank_correlation([_number(row[key]) for row in both], [float(row["test_error"]) for row in both])
+    return [f"{name} against test error over these {found.count} networks: Kendall's tau {found.tau:+.2f}."]
 
 
 def paired_verdict(found: Generalization, *, level: float = 0.95) -> list[str]:
@@ -154,7 +152,7 @@ def paired_verdict(found: Generalization, *, level: float = 0.95) -> list[str]:
 def _paired_sentence(found: Generalization, score: Score, level: float) -> str:
     from scipy.stats import t
 
-    name, count = LABELS.get(score.optimizer, score.optimizer), len(score.errors)
+    name, count = method_label(score.optimizer), len(score.errors)
     gain, error = (100 * value for value in found.advantage(score))
     if math.isnan(gain):
         return f"{name}: runs diverged, so there is no difference."

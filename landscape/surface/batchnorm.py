@@ -148,6 +148,9 @@ class _Recomputed(Objective):
                     norm.momentum = len(piece) / seen  # type: ignore[assignment]
                 self._replica(self._source.select(piece)[0])
 
+    def with_model(self, model: nn.Module) -> Objective:
+        return recompute_batch_norm(super().with_model(model), statistics_from=self._source)
+
     def provenance(self) -> dict[str, Any]:
         own, other = super().provenance(), Objective.provenance(self._source)
         statistics = {"examples": other["examples"], "data_sha256": other["data_sha256"]}

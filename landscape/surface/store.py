@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +50,7 @@ class Center:
         return abs(stored - self.loss) <= tolerance * max(abs(stored), abs(self.loss))
 
 
+_Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 _IDENTITY, _POINTS = "identity.json", "points.jsonl"
 _OWN = (_IDENTITY, _POINTS, "lock")
 
@@ -100,8 +102,7 @@ def stored_engine(folder: Path, known: Collection[str]) -> str | None:
         CorruptFileError: Its record cannot be read.
         MismatchError: It was begun with an engine that is not known here.
     """
-    path = folder / _IDENTITY
-    found = read_json(path, fix=_remedy(folder)) if path.is_file() else None
+    found = _record(folder) if (folder / _IDENTITY).is_file() else None
     engine = found.get("engine") if isinstance(found, dict) else None
     if isinstance(engine, str) and engine not in known:
         raise MismatchError(
@@ -111,6 +112,17 @@ def stored_engine(folder: Path, known: Collection[str]) -> str | None:
             fix=_remedy(folder),
         )
     return engine if isinstance(engine, str) else None
+
+
+def _record(folder: Path) -> Any:
+    """Read what a store says that its points are of.
+
+    Raises:
+        StorageError: It cannot be read; only then the folder is looked at for what helps.
+    """
+    with suppress(StorageError):
+        return read_json(folder / _IDENTITY)
+    return read_json(folder / _IDENTITY, fix=_remedy(folder))
 
 
 def _foreign(held: Iterable[str]) -> list[str]:
@@ -164,6 +176,7 @@ class PointStore:
         self.folder, self.identity, self.center, self.count = folder, identity, center, count
         self._ledger = Ledger(self.folder / _POINTS)
         self._lock = FolderLock(self.folder)
+        self._kept: tuple[object, _Points] | None = None
 
     def __enter__(self) -> Self:
         """Check that the folder belongs to this identity, and lock it where a point is missing.
@@ -218,7 +231,7 @@ class PointStore:
                 )
             write_json(path, {**self.identity, "center": self.center.record()})
             return
-        found = read_json(path, fix=_remedy(self.folder))
+        found = _record(self.folder)
         center = found.pop("center", None) if isinstance(found, dict) else None
         if found == self.identity:
             self._check_center(path, center)
@@ -242,8 +255,8 @@ class PointStore:
                 fix=_remedy(self.folder),
             )
 
-    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Read the finished points.
+    def read(self) -> _Points:
+        """Read the finished points; where nobody has written since they were read last, take what that gave.
 
         Returns:
             Indices into the flat grid, losses and accuracies; all (M,).
@@ -251,6 +264,14 @@ class PointStore:
         Raises:
             CorruptFileError: The ledger is damaged.
         """
+        path = self._ledger.path
+        state = path.stat() if path.exists() else None
+        stamp = None if state is None else (state.st_size, state.st_mtime_ns)
+        if self._kept is None or self._kept[0] != stamp:
+            self._kept = stamp, self._parsed()
+        return self._kept[1]
+
+    def _parsed(self) -> _Points:
         indices: list[int] = []
         loss: list[float] = []
         accuracy: list[float] = []

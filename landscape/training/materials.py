@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from landscape.datasets import Dataset, load_dataset
-from landscape.errors import ConfigError, LandscapeError
+from landscape.errors import LandscapeError
 from landscape.models import build_model
 from landscape.models.lazy import materialize
+from landscape.objective_checks import check_device
 from landscape.seeding import seeded
 from landscape.training.environment import single_precision
 from landscape.training.feasible import not_built
@@ -29,23 +30,11 @@ def resolve_device(device: str) -> torch.device:
         The device; "auto" is CUDA where there is one.
 
     Raises:
-        ConfigError: CUDA was asked for and is not there.
+        ConfigError: There is no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except (RuntimeError, ValueError) as error:  # a number that no device can have
-        raise ConfigError(
-            f"There is no device {device[:40]!r}.", fix="Set device to 'auto', 'cpu' or 'cuda'."
-        ) from error
-    if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(
-            f"The device {device!r} is not there.",
-            expected=f"one of {torch.cuda.device_count()} CUDA devices",
-            fix="Set device to 'auto' or 'cpu'; `landscape doctor` says what is wrong with CUDA.",
-        )
-    return found
+    return check_device(device, fix="Set device to 'auto' or 'cpu'; `landscape doctor` says what is wrong with CUDA.")
 
 
 def load_run_dataset(config: RunConfig, split: str, *, data_root: str | os.PathLike[str] | None = None) -> Dataset:

@@ -14,10 +14,9 @@ from landscape import plotting
 from landscape.errors import ConfigError, NotebookError
 from landscape.notebooks import begin
 from landscape.notebooks import estimate as estimate_module
-from landscape.notebooks.estimate import Work, estimate_seconds, in_words, passes
+from landscape.notebooks.estimate import Work, estimate_seconds, in_words
 from landscape.notebooks.profile import find_profile
 from landscape.notebooks.suite import _compact
-from landscape.optim import OPTIMIZERS
 from landscape.widgets.show import bundle
 
 
@@ -111,12 +110,23 @@ def test_twice_the_work_takes_twice_as_long(root, monkeypatch):
     assert took() == 0.0
 
 
-def test_every_optimizer_has_a_number_of_passes():
-    for name, spec in OPTIMIZERS.items():
-        options = {"epochs": 1} if name != "amp" else {"inner_iter": 3}
-        number = passes(ll.RunConfig(optimizer=name, **options))
-        said = {"1": 1, "2": 2, "L": 5, "inner_iter + 1": 4, "2 * pairs": 2, "1 + 1/k": 1.2}
-        assert number == said.get(spec.passes, 1), name
+@pytest.mark.parametrize(
+    ("options", "gradients"),
+    [
+        ({"optimizer": "sam", "when": "every:5"}, 1.2),
+        ({"optimizer": "amp", "inner_iter": 3}, 4.0),
+        ({"optimizer": "entropysgd", "optimizer_options": {"L": 3}}, 3.0),
+        ({"optimizer": "lpfsgd", "M": 4}, 1.0),
+    ],
+)
+def test_a_training_takes_as_long_as_its_gradients(root, monkeypatch, options, gradients):
+    suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=10)
+    config = suite.config(limit=256, batch_size=64)
+    monkeypatch.setattr(estimate_module, "_seconds", lambda work: 0.01)
+    plain, other = (
+        estimate_seconds(Work(trainings=[each]), suite.profile, each) for each in (config, config.replace(**options))
+    )
+    assert other - 0.3 == pytest.approx(gradients * (plain - 0.3))
 
 
 def test_the_plan_is_said_before_anything_is_computed(root, capsys):

@@ -43,3 +43,11 @@ def test_unknown_names_and_none() -> None:
         measures_table(["traze"])
     with pytest.raises(ConfigError, match="No measure is named"):
         measures_table([])
+
+
+def test_one_name_is_one_row_as_for_measure():
+    assert measures_table("trace") == measures_table(["trace"]) == measures_table(["trace", "trace"])
+    with pytest.raises(ConfigError, match="Unknown measure 'traze'"):
+        measures_table("traze")
+    with pytest.raises(ConfigError, match="Unknown measure 3"):
+        measures_table([3])  # type: ignore[list-item]

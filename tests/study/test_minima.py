@@ -13,7 +13,7 @@ from landscape.datasets import load_dataset
 from landscape.errors import ConfigError
 from landscape.models import build_model
 from landscape.objective import Objective
-from landscape.study import Effort, choose_effort, flattest, measure_minima, minima_configs
+from landscape.study import Effort, choose_effort, flattest, measure_minima, minima_configs, rank_correlation
 from landscape.training import RunConfig, train
 
 TINY = Effort(examples=60, points=5, trace_probes=8, density_probes=2, density_steps=6, random_draws=2)
@@ -153,6 +153,17 @@ def test_words_name_the_flattest_and_say_what_they_rest_on():
     assert "Hessian trace against test error over these 3 networks: Kendall's tau -1.00." in text
     assert "LPF rise: SAM is flattest, 1." in text
     assert "test error: AMP is lowest, 10.0 % against SGD's 30.0 %." in text
+
+
+def test_flatness_and_error_are_ranked_as_everywhere():
+    traces, errors = [3.0, 3.0, 1.0, float("inf")], [0.2, 0.1, 0.1, 0.3]
+    rows = {
+        f"{k}": {"test_error": error, "trace": trace}
+        for k, (trace, error) in enumerate(zip(traces, errors, strict=True))
+    }
+    tau = rank_correlation(traces, errors).tau
+    assert f"over these 4 networks: Kendall's tau {tau:+.2f}." in "\n".join(flattest(rows))
+    assert 0 < tau < 1
 
 
 def test_minima_within_their_errors_are_not_told_apart():

@@ -38,7 +38,7 @@ def test_differences_are_those_of_the_errors(runs) -> None:
 
 def test_the_table_names_no_edge_where_nothing_was_searched(runs) -> None:
     lines = pair_runs(runs).table().splitlines()
-    assert lines[3].startswith("| SAM | rho 0.3 | ") and lines[4].startswith("| gnp |  | ")
+    assert lines[3].startswith("| SAM | rho 0.3 | ") and lines[4].startswith("| GNP |  | ")
     assert not pair_runs(runs).scores[1].at_edge
 
 

@@ -15,7 +15,7 @@ import pytest
 from landscape.errors import CorruptFileError, LandscapeError, LockedError, MismatchError, StorageError
 from landscape.objective import Objective
 from landscape.storage import FolderLock, Ledger, write_json
-from landscape.surface import Surface, evaluate_line, evaluate_surface, random_direction, random_plane
+from landscape.surface import Surface, evaluate_line, evaluate_surface, random_direction, random_plane, store
 
 FILES = {"identity.json", "points.jsonl", "lock"}
 
@@ -235,3 +235,30 @@ def test_a_store_of_the_working_directory_is_fine_where_it_is_named(objective, t
     monkeypatch.chdir(tmp_path)
     assert run(objective, ".").complete
     assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_points_are_read_once_and_what_helps_is_not_looked_for(objective, tmp_path, monkeypatch, finished):
+    run(objective, tmp_path) if finished else unfinished(objective, tmp_path)
+    reads, rows = [], Ledger.rows
+    monkeypatch.setattr(Ledger, "rows", lambda ledger: reads.append(ledger.path) or rows(ledger))
+    monkeypatch.setattr(store, "_remedy", lambda folder: pytest.fail("nothing is wrong with this store"))
+    assert run(objective, tmp_path).provenance["points_resumed"] == (9 if finished else 3)
+    assert reads == [tmp_path / "points.jsonl"]
+
+
+def test_points_that_another_process_wrote_meanwhile_are_read(objective, tmp_path, monkeypatch):
+    whole = run(objective, tmp_path, workers=1)
+    row = Ledger(tmp_path / "points.jsonl").rows()[0]
+    (tmp_path / "points.jsonl").unlink()
+    Ledger(tmp_path / "points.jsonl").append({key: values[:3] for key, values in row.items()})
+    acquire = FolderLock.acquire
+
+    def after_another(lock):
+        acquire(lock)
+        Ledger(tmp_path / "points.jsonl").append({key: values[3:5] for key, values in row.items()})
+
+    monkeypatch.setattr(FolderLock, "acquire", after_another)
+    again = run(objective, tmp_path, workers=1)
+    assert again.provenance["points_resumed"] == 5
+    assert again.loss.tobytes() == whole.loss.tobytes()
