@@ -5,7 +5,9 @@ from landscape.regularizers.base import Constraint, InputMove, Penalty
 from landscape.regularizers.gradient import GradientPenalty
 from landscape.regularizers.inputs import AdversarialInputs
 from landscape.regularizers.loss_gradient import LossGradient
+from landscape.regularizers.trades import Trades
 from landscape.regularizers.units import PIXELS, InputUnits
+from landscape.regularizers.vat import VirtualAdversarial
 
 __all__ = [
     "PIXELS",
@@ -17,4 +19,6 @@ __all__ = [
     "InputUnits",
     "LossGradient",
     "Penalty",
+    "Trades",
+    "VirtualAdversarial",
 ]
