@@ -6,11 +6,11 @@ from landscape.regularizers.gradient import GradientPenalty
 from landscape.regularizers.inputs import AdversarialInputs
 from landscape.regularizers.loss_gradient import LossGradient
 from landscape.regularizers.registry import REGULARIZERS, RegularizerSpec, build_regularizer
-from landscape.regularizers.units import PIXELS, InputUnits
+from landscape.regularizers.trades import Trades
+from landscape.regularizers.units import InputUnits, PIXELS
+from landscape.regularizers.vat import VirtualAdversarial
 
 __all__ = [
-    "PIXELS",
-    "REGULARIZERS",
     "AdversarialInputs",
     "AdversarialPenalty",
     "Constraint",
@@ -18,7 +18,11 @@ __all__ = [
     "InputMove",
     "InputUnits",
     "LossGradient",
+    "PIXELS",
     "Penalty",
+    "REGULARIZERS",
     "RegularizerSpec",
+    "Trades",
+    "VirtualAdversarial",
     "build_regularizer",
 ]

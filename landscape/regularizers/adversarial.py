@@ -8,7 +8,7 @@ from torch import Tensor
 from landscape.regularizers.ascent import climb, stepped
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.checks import amount, count, units_of
-from landscape.regularizers.passes import differentiable, extra_passes, gradient_by
+from landscape.regularizers.passes import Passes, differentiable, extra_passes, gradient_by, unlinked
 from landscape.regularizers.units import PIXELS, InputUnits
 
 _REACH = 1.5  # the length of all steps together, in radii: as published
@@ -89,10 +89,10 @@ class AdversarialPenalty(Penalty):
             after = forward(self.units.moved(clean, change)).diagonal()
             return self.weight * (after - before).square().sum()
 
-    def _farthest(self, forward: Forward, inputs: Tensor, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _farthest(self, forward: Passes, inputs: Tensor, outputs: Tensor | None) -> tuple[Tensor, Tensor]:
         """For each class the example that changes most, and its change in pixels, both (K, ...)."""
-        moving, logits, _ = differentiable(outputs, inputs, forward)
-        inputs, classes, n = inputs.detach(), logits.shape[1], len(inputs)
+        moving, logits = differentiable(outputs, inputs, forward)
+        inputs, classes, n = unlinked(inputs), logits.shape[1], len(inputs)
         passes = -(-classes // max(1, _AT_ONCE.get(inputs.device.type, n) // n))
         examples, changes = [], []
         for part in torch.arange(classes).tensor_split(passes):  # on the CPU: nothing waits for the device
@@ -106,7 +106,7 @@ class AdversarialPenalty(Penalty):
         return inputs[torch.cat(examples)], torch.cat(changes)
 
     def _climb(
-        self, forward: Forward, copies: Tensor, before: Tensor, start: Tensor, first: int
+        self, forward: Passes, copies: Tensor, before: Tensor, start: Tensor, first: int
     ) -> tuple[Tensor, Tensor]:
         """Climb c logits from n examples each; return the changes (c n, ...) and how far the logits rose, (n, c)."""
         n, c = before.shape
@@ -117,7 +117,10 @@ class AdversarialPenalty(Penalty):
         how = {"length": self.step_size, "radius": self.epsilon, "norm": "l2", "units": self.units}
         change = stepped(copies, torch.zeros_like(copies), start, **how)
         change = climb(lambda moved: own(moved).sum(), copies, change, steps=self.steps - 1, **how)
-        return change, own(self.units.moved(copies, change)).detach() - before
+        after = own(self.units.moved(copies, change)).detach()
+        if forward.drew:  # with masks that differ from row to row, so the rows before need the same ones
+            before = own(copies).detach()
+        return change, after - before
 
 
 def _repeated(inputs: Tensor, times: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.checks import amount, units_of
-from landscape.regularizers.passes import differentiable, extra_passes, gradient_by, leaf
+from landscape.regularizers.passes import differentiable, extra_passes, gradient_by, leaf, unlinked
 from landscape.regularizers.units import PIXELS, InputUnits
 
 
@@ -64,14 +64,14 @@ class GradientPenalty(Penalty):
         """
         with extra_passes(model, inputs) as forward:
             steepest = self._steepest(forward, inputs, outputs)
-            chosen = leaf(inputs.detach()[steepest])
+            chosen = leaf(unlinked(inputs)[steepest])
             logits = forward(chosen).diagonal()  # row k is the example that was chosen for class k
             gradient = self.units.by_pixels(gradient_by(logits.sum(), chosen, graph=True))
             return self.weight * gradient.square().sum()
 
     def _steepest(self, forward: Forward, inputs: Tensor, outputs: Tensor | None) -> Tensor:
         """For each class the number of the example with the longest gradient, (K,)."""
-        moving, logits, _ = differentiable(outputs, inputs, forward)
+        moving, logits = differentiable(outputs, inputs, forward)
         lengths = []
         for logit in logits.unbind(1):  # one pass for all: with K copies of the batch it takes two times as long
             gradient = self.units.by_pixels(gradient_by(logit.sum(), moving, keep=True))

@@ -10,7 +10,7 @@ from landscape.config import require_name
 from landscape.regularizers.ascent import climb
 from landscape.regularizers.base import Forward, InputMove
 from landscape.regularizers.checks import amount, count, units_of, whole
-from landscape.regularizers.passes import Losses, cross_entropy, extra_passes
+from landscape.regularizers.passes import Losses, cross_entropy, extra_passes, unlinked
 from landscape.regularizers.units import PIXELS, InputUnits
 from landscape.seeding import generator
 
@@ -90,8 +90,9 @@ class AdversarialInputs(InputMove):
             MismatchError: There are not as many targets as inputs.
             ModelError: The outputs are no logits.
         """
-        number, clean = self.number(step), inputs.detach()
-        with extra_passes(model, clean, targets) as forward:
+        number = self.number(step)
+        with extra_passes(model, inputs, targets) as forward:
+            clean = unlinked(inputs)
             change = torch.zeros_like(clean)
             if self.random_start:
                 stream = generator(self.seed, "adversarial inputs", number, device=clean.device)

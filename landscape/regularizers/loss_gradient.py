@@ -78,7 +78,7 @@ class LossGradient(Penalty):
             ModelError: The outputs are no logits.
         """
         with extra_passes(model, inputs, targets) as forward:
-            moving, logits, _ = differentiable(outputs, inputs, forward)
+            moving, logits = differentiable(outputs, inputs, forward)
             gradient = self.units.by_pixels(gradient_by(self.loss(logits, targets).sum(), moving, graph=True))
             size = gradient.square() if self.norm == "l2" else gradient.abs()
             return (self.weight / len(inputs)) * size.sum()

@@ -27,8 +27,34 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets, reduction="none")
 
 
+class Passes:
+    """A model's passes, each of which begins with the same random numbers.
+
+    Args:
+        model: From inputs to logits.
+        device: Where.
+    """
+
+    def __init__(self, model: Forward, device: torch.device) -> None:
+        self._model, self._draws = model, _Draws(device)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return logits (b, K) of inputs (b, ...)."""
+        self._draws.put_back()
+        return logits_of(self._model(inputs), inputs)
+
+    @property
+    def drew(self) -> bool:
+        """Whether the last pass drew numbers: dropout's masks. Outputs of other passes are then another function's."""
+        return self._draws.moved_on()
+
+    def end(self) -> None:
+        """Put torch's generators back."""
+        self._draws.put_back()
+
+
 @contextmanager
-def extra_passes(model: Forward, inputs: Tensor, targets: Tensor | None = None) -> Iterator[Forward]:
+def extra_passes(model: Forward, inputs: Tensor, targets: Tensor | None = None) -> Iterator[Passes]:
     """Give a block the model for passes beside the training's own.
 
     The model's mode stays as it is. Running statistics, and where torch's generators stand, come back, also after an
@@ -56,18 +82,13 @@ def extra_passes(model: Forward, inputs: Tensor, targets: Tensor | None = None) 
         )
     if targets is not None and len(targets) != len(inputs):
         raise MismatchError("Targets and inputs do not go together.", expected=len(inputs), got=len(targets))
-    draws = _Draws(inputs.device)
-
-    def forward(batch: Tensor) -> Tensor:
-        draws.put_back()
-        return logits_of(model(batch), batch)
-
+    passes = Passes(model, inputs.device)
     with frozen_statistics(model) if isinstance(model, nn.Module) else nullcontext():
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                yield forward
+                yield passes
         finally:
-            draws.put_back()
+            passes.end()
 
 
 def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -90,9 +111,14 @@ def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
+def unlinked(inputs: Tensor) -> Tensor:
+    """Return inputs with no history, in the same memory; such as were made in inference mode are copied."""
+    return inputs.clone() if inputs.is_inference() else inputs.detach()
+
+
 def leaf(inputs: Tensor) -> Tensor:
-    """Return inputs, with no history, to differentiate by; the memory is the same."""
-    return (inputs.clone() if inputs.is_inference() else inputs.detach()).requires_grad_()
+    """Return inputs, with no history, to differentiate by."""
+    return unlinked(inputs).requires_grad_()
 
 
 def gradient_by(value: Tensor, inputs: Tensor, *, keep: bool = False, graph: bool = False) -> Tensor:
@@ -110,7 +136,7 @@ def gradient_by(value: Tensor, inputs: Tensor, *, keep: bool = False, graph: boo
     return torch.zeros_like(inputs) if found is None else found
 
 
-def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> tuple[Tensor, Tensor, bool]:
+def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> tuple[Tensor, Tensor]:
     """Return inputs to differentiate by and their outputs, those that were handed over where these can be used.
 
     Args:
@@ -119,12 +145,12 @@ def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> 
         forward: Computes outputs otherwise.
 
     Returns:
-        Inputs (B, ...), outputs (B, K), and whether the graph is someone else's too.
+        Inputs (B, ...) and outputs (B, K).
     """
     if outputs is not None and _comes_from(outputs, inputs):
-        return inputs, logits_of(outputs, inputs), True
+        return inputs, logits_of(outputs, inputs)
     moving = leaf(inputs)
-    return moving, forward(moving), False
+    return moving, forward(moving)
 
 
 def _comes_from(outputs: Tensor, inputs: Tensor) -> bool:
@@ -158,3 +184,6 @@ class _Draws:
     def put_back(self) -> None:
         for one, state in zip(self._generators, self._states, strict=True):
             one.set_state(state)
+
+    def moved_on(self) -> bool:
+        return any(not torch.equal(one.get_state(), s) for one, s in zip(self._generators, self._states, strict=True))

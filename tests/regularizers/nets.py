@@ -14,6 +14,8 @@ from landscape.regularizers import (
     InputMove,
     LossGradient,
     Penalty,
+    Trades,
+    VirtualAdversarial,
 )
 from landscape.seeding import generator, seeded
 
@@ -22,6 +24,9 @@ PENALTIES: dict[str, Callable[..., Penalty]] = {
     "gradient": GradientPenalty,
     "grad-l2": LossGradient,
     "grad-l1": lambda **options: LossGradient(norm="l1", **options),
+    "vat": lambda **options: VirtualAdversarial(epsilon=0.5, **options),
+    "trades": Trades,
+    "trades-l2": lambda **options: Trades(norm="l2", epsilon=0.5, **options),
 }
 MOVES: dict[str, Callable[..., InputMove]] = {
     "pgd-l2": lambda **options: AdversarialInputs(epsilon=0.5, **options),

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.regularizers import AdversarialInputs, AdversarialPenalty, GradientPenalty, InputUnits, LossGradient
+from landscape.regularizers import (
+    AdversarialInputs,
+    AdversarialPenalty,
+    GradientPenalty,
+    InputUnits,
+    LossGradient,
+    Trades,
+    VirtualAdversarial,
+)
+from landscape.regularizers.passes import Passes
 from tests.regularizers.nets import PENALTIES, gradients, images, linear, smooth
 
 EXACT = {"rtol": 1e-8, "atol": 1e-12}
@@ -76,6 +87,8 @@ def test_one_step_on_a_linear_model(units):
 
 
 def test_published_lengths_and_starts():
+    assert (Trades().epsilon, Trades().steps, Trades().step_size, Trades().weight) == (0.031, 10, 0.007, 6.0)
+    assert Trades(norm="l2", epsilon=0.5).step_size == 0.1
     l2, linf = AdversarialInputs(epsilon=2.0), AdversarialInputs(norm="linf", epsilon=2.0)
     assert (l2.step_size, l2.random_start, l2.steps) == (0.6, False, 5)
     assert (linf.step_size, linf.random_start, linf.steps) == (0.01, True, 5)
@@ -147,14 +160,85 @@ def test_the_worst_example_is_that_in_pixels():
     assert found.item() == pytest.approx(1.9**2, rel=1e-7)
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+def two_classes(model: nn.Sequential, inputs: Tensor, change: Tensor, *, fixed: bool) -> Tensor:
+    """The mean of KL(p || q) at a change, from its definition; whether p is held fixed."""
+    p, q = model(inputs).softmax(1), model(inputs + change).softmax(1)
+    p = p.detach() if fixed else p
+    return (p * (p.log() - q.log())).sum(1).mean()
+
+
+def test_vat_of_a_linear_model_with_two_classes():
+    """r is along w_1 - w_0, in the direction that the noise began with; p is held fixed."""
+    model, (inputs, targets) = linear(2), images(1)
+    found = VirtualAdversarial(epsilon=0.7, weight=3.0)(model, inputs, targets, step=0)
+    along = F.normalize(model[1].weight[1] - model[1].weight[0], dim=0).detach().reshape(1, 2, 4, 4)
+    ways = [3.0 * two_classes(model, inputs, sign * 0.7 * along, fixed=True) for sign in (1, -1)]
+    expected = min(ways, key=lambda value: abs(value.item() - found.item()))
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=0)  # xi / 2 times a third derivative: 1e-8 or less
+    torch.testing.assert_close(gradients(found, model), gradients(expected, model), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
+def test_vat_to_second_order(units):
+    """``epsilon^2 / 2`` times the largest eigenvalue of ``W^T (diag(p) - p p^T) W``, in pixels."""
+    model, (inputs, targets) = linear(), images()
+    found = VirtualAdversarial(epsilon=1e-4, steps=300, units=units)(model, inputs, targets)
+    weight, p = by_pixels(model, units).flatten(1), model(inputs).softmax(1)
+    curvature = weight.T @ (torch.diag_embed(p) - p[:, :, None] * p[:, None, :]) @ weight
+    largest = torch.linalg.eigvalsh(curvature)[:, -1]
+    # the third order: epsilon ||w||, 1e-4; rounding of a divergence of 1e-9 among numbers of size 1: 1e-7
+    assert found.item() == pytest.approx(0.5e-8 * largest.mean().item(), rel=1e-4)
+
+
+def test_vat_keeps_a_direction_without_a_gradient():
+    model = lambda x: torch.cat([(x.abs() - 1).relu(), torch.zeros_like(x)], dim=1)  # noqa: E731
+    inputs, targets = torch.zeros(3, 1, dtype=torch.float64), torch.zeros(3, dtype=torch.long)
+    found = VirtualAdversarial(epsilon=2.0)(model, inputs, targets)  # from (0, 0) to (1, 0)
+    assert found.item() == pytest.approx(math.log(math.cosh(0.5)), rel=1e-12)
+
+
+def test_vat_looks_beyond_the_limits_but_does_not_go_there():
+    """Both pixels are 0; the divergence rises along (1, -1), of which only the part above 0 is allowed."""
+    model = nn.Linear(2, 2, bias=False).double()
+    model.weight.data.copy_(torch.tensor([[3.0, -3.0], [0.0, 0.0]]))
+    inputs, targets = torch.zeros(20, 2, dtype=torch.float64), torch.zeros(20, dtype=torch.long)
+    found = VirtualAdversarial(epsilon=0.5, units=InputUnits(limits=(0.0, 1.0)))(model, inputs, targets)
+    assert found.item() == pytest.approx(math.log(math.cosh(3.0 * 0.5 / 2**0.5 / 2)), rel=1e-7)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.031), ("l2", 0.5)])
+def test_trades_of_a_linear_model_with_two_classes(norm, epsilon):
+    """The exact adversarial point is along w_1 - w_0, or its sign; p is not held fixed."""
+    model, (inputs, targets) = linear(2), images(1)
+    options = {"step_size": epsilon, "steps": 30} if norm == "l2" else {}  # each halves what is left of the noise
+    found = Trades(norm=norm, epsilon=epsilon, **options)(model, inputs, targets)
+    gap = (model[1].weight[1] - model[1].weight[0]).detach()
+    along = (gap.sign() if norm == "linf" else F.normalize(gap, dim=0)).reshape(1, 2, 4, 4)
+    ways = [6.0 * two_classes(model, inputs, sign * epsilon * along, fixed=False) for sign in (1, -1)]
+    expected = min(ways, key=lambda value: abs(value.item() - found.item()))
+    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(gradients(found, model), gradients(expected, model), **EXACT)
+
+
+def test_trades_of_normalized_inputs_are_those_of_pixels():
+    model, (inputs, targets) = smooth(), images()
+    mean, std = (torch.tensor(values, dtype=torch.float64).reshape(1, -1, 1, 1) for values in ((0.4, 0.5), (0.25, 0.5)))
+    inside = lambda pixels: model((pixels - mean) / std)  # noqa: E731
+    for limits in (None, (0.0, 1.0)):
+        outside = InputUnits(mean=(0.4, 0.5), std=(0.25, 0.5), limits=limits)
+        for norm in ("linf", "l2"):
+            expected = Trades(norm=norm, epsilon=0.2, units=InputUnits(limits=limits))(inside, inputs, targets)
+            found = Trades(norm=norm, epsilon=0.2, units=outside)(model, (inputs - mean) / std, targets)
+            torch.testing.assert_close(found, expected, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "gradient", "grad-l2", "grad-l1"])
 def test_gradients_by_the_weights_are_those_of_the_value(name, monkeypatch):
     """Central differences in float64. The adversarial examples are held fixed: the penalty is a function of weights."""
     model, (inputs, targets) = smooth(), images()
     penalty = PENALTIES[name]()
     if name == "adversarial":
-        with torch.enable_grad():
-            fixed = penalty._farthest(model, inputs, None)
+        fixed = penalty._farthest(Passes(model, inputs.device), inputs, None)
         monkeypatch.setattr(penalty, "_farthest", lambda *_: fixed)
     found = gradients(penalty(model, inputs, targets, step=0), model)
     for parameter, gradient in zip(model.parameters(), found, strict=True):

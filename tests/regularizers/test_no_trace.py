@@ -11,8 +11,16 @@ from torch import Tensor, nn
 
 from landscape.errors import ConfigError, DataError, MismatchError, ModelError
 from landscape.optim.backup import frozen_statistics
-from landscape.regularizers import AdversarialInputs, AdversarialPenalty, GradientPenalty, InputUnits, LossGradient
-from landscape.regularizers.passes import _Draws
+from landscape.regularizers import (
+    AdversarialInputs,
+    AdversarialPenalty,
+    GradientPenalty,
+    InputUnits,
+    LossGradient,
+    Trades,
+    VirtualAdversarial,
+)
+from landscape.regularizers.passes import Passes, _Draws
 from landscape.seeding import RNGState
 from tests.regularizers.nets import EVERYONE, PENALTIES, gradients, images, linear, made, noisy, smooth
 
@@ -120,6 +128,8 @@ class Counted(nn.Module):
         ("gradient", 7 + 3, 3),
         ("grad-l2", 7, 0),
         ("grad-l1", 7, 0),
+        ("vat", 7 + 7 + 7, 7 + 7),  # the clean pass, one iteration, the value
+        ("trades", 7 + 10 * 7 + 7, 10 * 7 + 7),
     ],
 )
 def test_examples_that_pass_through_the_model(name, alone, given):
@@ -156,11 +166,25 @@ def test_odd_batches_are_finite(name, kind):
         assert all(g.isfinite().all() for g in gradients(found, model))
 
 
-@pytest.mark.parametrize("make", [AdversarialPenalty, AdversarialInputs])
+@pytest.mark.parametrize("make", [AdversarialPenalty, AdversarialInputs, VirtualAdversarial, Trades])
 def test_a_radius_of_zero_moves_nothing(make):
+    """Also with dropout and batch statistics: both passes see the same masks, whatever outputs are handed over."""
     (inputs, targets), model = images(), noisy()
     found = make(epsilon=0.0)(model, inputs, targets)
-    torch.testing.assert_close(found, torch.zeros(()).double() if found.ndim == 0 else inputs, rtol=0, atol=0)
+    if found.ndim == 0:
+        moving = inputs.clone().requires_grad_()
+        again = make(epsilon=0.0)(model, moving, targets, outputs=model(moving))
+        torch.testing.assert_close(again, found, rtol=0, atol=1e-15)
+        assert all(g.isfinite().all() for g in gradients(again, model))
+    torch.testing.assert_close(found, torch.zeros(()).double() if found.ndim == 0 else inputs, rtol=0, atol=1e-15)
+
+
+def test_masks_are_the_same_before_and_after_a_move():
+    (inputs, _), model = images(), noisy()
+    passes, copies = Passes(model, inputs.device), torch.cat([inputs] * 3)
+    before = model(inputs).detach()
+    _, rise = AdversarialPenalty(epsilon=0.0)._climb(passes, copies, before, torch.zeros_like(copies), 0)
+    assert not rise.any()
 
 
 def test_nothing_depends_on_the_inputs():
@@ -199,6 +223,16 @@ def test_a_step_names_the_draws():
     assert not torch.equal(first, other(model, inputs, targets, step=5))
 
 
+@pytest.mark.parametrize("name", ["vat", "trades"])
+def test_a_step_names_the_draws_of_penalties(name):
+    model, (inputs, targets) = smooth(), images()
+    penalty = PENALTIES[name](steps=1)
+    first, again, second = (penalty(model, inputs, targets, step=step) for step in (5, 5, None))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert torch.equal(second, penalty(model, inputs, targets, step=6))
+
+
 def test_functions_and_half_precision():
     weight = torch.randn(2, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     inputs, targets = images()
@@ -219,6 +253,8 @@ def test_functions_and_half_precision():
         (GradientPenalty, {"weight": -0.1}, "weight is out of range"),
         (GradientPenalty, {"weight": True}, "weight is out of range"),
         (LossGradient, {"norm": "linf"}, "Unknown norm 'linf'.*l1, l2"),
+        (VirtualAdversarial, {"epsilon": 1.0, "xi": 0.0}, "xi is out of range.*above 0"),
+        (Trades, {"norm": "l1"}, "Unknown norm 'l1'.*l2, linf"),
         (AdversarialInputs, {"epsilon": 1.0, "norm": "l1"}, "Unknown norm 'l1'.*l2, linf"),
         (AdversarialInputs, {"epsilon": 1.0, "seed": 0.5}, "seed is out of range"),
     ],
