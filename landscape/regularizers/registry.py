@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,10 +13,14 @@ from landscape.regularizers.base import Constraint, InputMove, Penalty
 from landscape.regularizers.gradient import GradientPenalty
 from landscape.regularizers.inputs import AdversarialInputs
 from landscape.regularizers.loss_gradient import LossGradient
+from landscape.regularizers.projection import SpectralProjection
+from landscape.regularizers.spectral import SpectralPenalty
+from landscape.regularizers.trades import Trades
 from landscape.regularizers.units import PIXELS, InputUnits
+from landscape.regularizers.vat import VirtualAdversarial
 
 Regularizer = Penalty | InputMove | Constraint
-_GIVEN = ("units", "seed")  # by whoever trains, not by the settings
+_GIVEN = ("units", "seed", "input_shape")  # by whoever trains, not by the settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,16 @@ REGULARIZERS: dict[str, RegularizerSpec] = {
         reads_labels=True,
         preset={"norm": "l1"},
     ),
+    "vat": RegularizerSpec(
+        build=VirtualAdversarial,
+        kind="penalty",
+        description="weight mean_i KL(p(x_i) || p(x_i + r)), r the change of length epsilon that raises it most.",
+    ),
+    "trades": RegularizerSpec(
+        build=Trades,
+        kind="penalty",
+        description="weight mean_i KL(p(x_i) || p(x')), x' the worst point of a ball around x_i.",
+    ),
     "pgd-l2": RegularizerSpec(
         build=AdversarialInputs,
         kind="inputs",
@@ -82,17 +96,42 @@ REGULARIZERS: dict[str, RegularizerSpec] = {
         reads_labels=True,
         preset={"norm": "linf"},
     ),
+    "spectral": RegularizerSpec(
+        build=SpectralPenalty,
+        kind="penalty",
+        description="weight sum_W ||W||^2, spectral norms by power iterations that go on from step to step.",
+        preset={"method": "power"},
+    ),
+    "spectral-svd": RegularizerSpec(
+        build=SpectralPenalty,
+        kind="penalty",
+        description="The same, by a decomposition of every layer in every pass.",
+        preset={"method": "svd"},
+    ),
+    "spectral-projection": RegularizerSpec(
+        build=SpectralProjection,
+        kind="constraint",
+        description="Singular values cut at tau (1 + 4 exp(-epoch / kappa)) after every step.",
+    ),
 }
 """Every regularizer by its name."""
 
 
-def build_regularizer(name: str, *, units: InputUnits = PIXELS, seed: int = 0, **options: Any) -> Regularizer:
+def build_regularizer(
+    name: str,
+    *,
+    units: InputUnits = PIXELS,
+    seed: int = 0,
+    input_shape: Sequence[int] | None = None,
+    **options: Any,
+) -> Regularizer:
     """Build a regularizer by name.
 
     Args:
         name: One of REGULARIZERS.
         units: How the model's inputs relate to pixels; radii and gradients are in units of pixels.
         seed: Names what it draws.
+        input_shape: Of one input, as (C, H, W), for those that look at what a convolution does to it.
         **options: See ``REGULARIZERS[name].options``.
 
     Returns:
@@ -112,7 +151,8 @@ def build_regularizer(name: str, *, units: InputUnits = PIXELS, seed: int = 0, *
         if default is ... and option not in options:
             raise ConfigError(f"The penalty {name!r} needs {option}.", fix=f"Set {option}.")
     taken = inspect.signature(spec.build).parameters
-    context = {key: value for key, value in (("units", units), ("seed", seed)) if key in taken}
+    given = {"units": units, "seed": seed, "input_shape": input_shape}
+    context = {key: value for key, value in given.items() if key in taken}
     try:
         return spec.build(**spec.preset, **context, **options)
     except LandscapeError:

@@ -30,10 +30,9 @@ class Penalties:
     """
 
     def __init__(self, config: RunConfig, data: Dataset, steps_per_epoch: int) -> None:
+        known: dict[str, Any] = {"units": InputUnits.of(data), "input_shape": data.input_shape}
         built = {
-            name: build_regularizer(
-                name, units=InputUnits.of(data), seed=derive_seed(config.seed, "penalty", name), **options
-            )
+            name: build_regularizer(name, seed=derive_seed(config.seed, "penalty", name), **known, **options)
             for name, options in penalty_settings(config).items()
         }
         self._steps_per_epoch = steps_per_epoch

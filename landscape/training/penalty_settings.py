@@ -12,6 +12,8 @@ from landscape.regularizers import REGULARIZERS, build_regularizer
 if TYPE_CHECKING:
     from landscape.training.run_config import RunConfig
 
+_ANY_SHAPE = (1, 1, 1)  # the data's is not known yet, and no option depends on it
+
 
 def penalty_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return the options of each of a run's penalties.
@@ -65,7 +67,7 @@ def check_penalties(config: RunConfig) -> None:
     require(len(set(config.penalty)) == len(config.penalty), "penalty", "each name once", config.penalty)
     settings = penalty_settings(config)
     for name, options in settings.items():
-        build_regularizer(name, **options)
+        build_regularizer(name, input_shape=_ANY_SHAPE, **options)
     moves = [name for name in settings if REGULARIZERS[name].kind == "inputs"]
     if len(moves) > 1 or (moves and config.adversarial_epsilon):
         raise ConfigError(
