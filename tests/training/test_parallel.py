@@ -87,6 +87,17 @@ def test_sgd_in_two_processes_is_sgd_and_its_rows_are_those_of_all_examples(tmp_
     assert two.status == "finished"
 
 
+def test_penalties_that_are_means_are_those_of_the_whole_batch(tmp_path):
+    config = CONFIG.replace(
+        penalty=("grad-l2", "spectral", "pgd-l2", "spectral-projection"), epsilon=0.5, penalty_options={"tau": 0.6}
+    )
+    two = train(config, root=tmp_path, progress=False)
+    one = train(config.replace(nproc=1), root=tmp_path, progress=False)
+    torch.testing.assert_close(weights(two), weights(one), rtol=1e-9, atol=1e-12)  # another order of float64 sums
+    for row, expected in zip(two.metrics(), one.metrics(), strict=True):
+        assert row["penalty"] == pytest.approx(expected["penalty"], rel=1e-9)
+
+
 def test_an_error_in_the_processes_is_raised_here(tmp_path):
     with pytest.raises(NonFiniteError, match="became NaN or infinite"):
         train(CONFIG.replace(lr=1e30, precision="float32"), root=tmp_path, progress=False)
