@@ -2,7 +2,8 @@
 
 ======================  =========================================================================================
 small, for quick runs   ``mlp``, ``smallcnn``, ``cnn1d``, ``lenet``
-VGG                     ``vgg11_bn``, ``vgg13_bn``, ``vgg16_bn``, ``vgg19_bn``, ``vgg11``
+VGG                     ``vgg11_bn``, ``vgg13_bn``, ``vgg16_bn``, ``vgg19_bn``, ``vgg11``;
+                        ``vgg5_stable``
 ResNet                  ``resnet20``, ``resnet32``, ``resnet56``; ``resnet18``, ``resnet34``, ``resnet50``,
                         ``resnet101``, ``resnet18_nobn``
 PreActResNet            ``preactresnet18``, ``preactresnet34``, ``preactresnet50``, ``preactresnet101``,

@@ -21,7 +21,7 @@ from landscape.models.pyramidnet import PYRAMIDNETS, pyramidnet
 from landscape.models.resnet import RESNETS, THIN_RESNETS, resnet, resnet18_nobn, thin_resnet
 from landscape.models.shakeshake import shakeshake26
 from landscape.models.smallcnn import smallcnn
-from landscape.models.vgg import VGGS, vgg
+from landscape.models.vgg import VGGS, vgg, vgg5_stable
 from landscape.models.wideresnet import WIDE_RESNETS, wide_resnet
 
 
@@ -139,6 +139,11 @@ MODELS: dict[str, ModelSpec] = {
         )
         for name, (stages, batch_norm, _) in VGGS.items()
     },
+    "vgg5_stable": ModelSpec(
+        build=vgg5_stable,
+        description="VGG-5 with average pooling and without biases, for small images",
+        reference=RKHS,
+    ),
     **_RESIDUAL,
 }
 

@@ -80,3 +80,47 @@ def vgg(
     network = nn.Sequential(*layers, nn.Linear(head, classes))
     initialize_fan_out(network, zero_biases=nn.Linear if batch_norm else nn.Conv2d)
     return network
+
+
+def vgg5_stable(*, classes: int = 10, input_shape: Sequence[int] = (1, 28, 28), width: int = 64) -> nn.Sequential:
+    """Build a VGG network that changes little under small deformations: averages in place of maxima, no biases.
+
+    Four 3x3 convolutions with ``width`` times 1, 2, 4, 8 channels and ReLU, average-pooling by 2 after each, logits.
+    MNIST's 28x28 pixels leave one for each channel, and 32x32 leave 2x2. A pool that would leave less than one pixel is
+    left out: of the 8x8 digits the last.
+
+    Initial weights (:func:`~landscape.models.layers.initialize_fan_out`): convolutions ``N(0, 2 / fan_out)``; logits as
+    torch draws them.
+
+    Args:
+        classes: K logits come out.
+        input_shape: (C, H, W).
+        width: Channels of the first convolution; 64 in the paper.
+
+    Returns:
+        The network, (B, C, H, W) -> (B, K).
+
+    Raises:
+        ModelError: The inputs are no images.
+        ConfigError: ``width`` is not a positive integer.
+
+    Example:
+        >>> sum(p.numel() for p in vgg5_stable().parameters())  # 9 (64 + 64 128 + 128 256 + 256 512) + 512 10
+        1553984
+
+    References:
+        Bietti, Mialon, Chen, Mairal: A Kernel Perspective for Regularizing Deep Neural Networks, ICML 2019.
+    """
+    inputs, height, breadth = check_images("vgg5_stable", input_shape, least=1)
+    check_widths("vgg5_stable", "width", (width,), count=1)
+    layers: list[nn.Module] = []
+    for stage in range(4):
+        outputs = width * 2**stage
+        layers += [*conv(inputs, outputs, batch_norm=False, bias=False), nn.ReLU()]
+        inputs = outputs
+        if min(height, breadth) >= 2:
+            layers.append(nn.AvgPool2d(2))
+            height, breadth = height // 2, breadth // 2
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * height * breadth, classes, bias=False))
+    initialize_fan_out(network)
+    return network

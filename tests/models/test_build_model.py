@@ -36,6 +36,7 @@ SMALL = [
     ("resnet18_nobn", {"width": 2}, (1, 8, 8)),
     ("vgg11", {"width": 2, "hidden": 6}, (3, 32, 32)),
     ("vgg13_bn", {"width": 2, "hidden": 6, "dropout": 0.1}, (1, 32, 32)),
+    ("vgg5_stable", {"width": 2}, (1, 8, 8)),
     ("preactresnet18", {"width": 2, "dropout": 0.1}, (3, 8, 8)),
 ]
 # families whose named members are deep, by their classes with one or two blocks

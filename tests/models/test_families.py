@@ -57,6 +57,19 @@ def test_vgg_without_batch_norm_starts_with_convolution_biases_of_zero():
     assert all(m.bias.all() for m in model.modules() if isinstance(m, nn.Linear))
 
 
+@pytest.mark.parametrize(
+    ("shape", "pools", "features"),
+    [((1, 28, 28), 4, 512), ((1, 8, 8), 3, 512), ((3, 32, 32), 4, 2048), ((1, 2, 9), 1, 2048), ((1, 1, 1), 0, 512)],
+)
+def test_the_stable_vgg_pools_while_a_pixel_is_left_and_has_no_bias(shape, pools, features):
+    model = build("vgg5_stable", input_shape=shape)
+    assert sum(isinstance(layer, nn.AvgPool2d) for layer in model) == pools
+    assert model[-1].in_features == features
+    assert not any(name.endswith("bias") for name, _ in model.named_parameters())
+    assert not model(torch.zeros(2, *shape)).any()  # so nothing comes of nothing
+    assert model(torch.ones(2, *shape)).shape == (2, 10)
+
+
 def test_resnet18_without_batch_norm_starts_as_torchs_layers_do_and_has_no_biases():
     model = build("resnet18_nobn", width=16)
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]

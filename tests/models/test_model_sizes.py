@@ -214,6 +214,7 @@ FORMULAS = {
     "vgg16_bn": vgg_size((2, 2, 3, 3, 3), 4096, True),
     "vgg19_bn": vgg_size((2, 2, 4, 4, 4), 4096, True),
     "vgg11": vgg_size((1, 1, 2, 2, 2), 512, False),
+    "vgg5_stable": k3(1, 64) + k3(64, 128) + k3(128, 256) + k3(256, 512) + 512 * 10,
     "resnet20": thin_size(3),
     "resnet32": thin_size(5),
     "resnet56": thin_size(9),

@@ -138,10 +138,10 @@ def test_a_kernel_comes_back_from_its_frequencies(size):
 @pytest.mark.parametrize("method", ["svd", "power"])
 def test_the_penalty_is_the_sum_of_squared_norms_and_its_gradient_the_top_singular_vectors(method, operator):
     model, inputs = network(), drawn(2, 1, 8, 8)
-    penalty = SpectralPenalty(weight=0.3, method=method, operator=operator, iterations=900)
-    value = penalty(model, inputs, LABELS)
+    penalty = SpectralPenalty(weight=0.3, method=method, operator=operator, iterations=100)
+    value = penalty(model, inputs, LABELS, step=0)
     kind = "circular" if method == "svd" and operator == "convolution" else operator
-    norms = spectral_norms(model, operator=kind, inputs=inputs, iterations=900)
+    norms = spectral_norms(model, operator=kind, inputs=inputs, iterations=100)
     assert value.item() == pytest.approx(0.3 * sum(norm.item() ** 2 for norm in norms.values()), rel=1e-8)
     value.backward()
     u, s, v = torch.linalg.svd(model[7].weight.detach(), full_matrices=False)
@@ -149,11 +149,11 @@ def test_the_penalty_is_the_sum_of_squared_norms_and_its_gradient_the_top_singul
     step = 1e-6 * drawn(*model[0].weight.shape, name="step")
     with torch.no_grad():
         model[0].weight.add_(step)
-        higher = penalty(model, inputs, LABELS)
+        higher = penalty(model, inputs, LABELS, step=0)
         model[0].weight.sub_(2 * step)
-        lower = penalty(model, inputs, LABELS)
+        lower = penalty(model, inputs, LABELS, step=0)
     slope = (model[0].weight.grad * step).sum().item()
-    assert (higher - lower).item() / 2 == pytest.approx(slope, rel=1e-4)
+    assert (higher - lower).item() / 2 == pytest.approx(slope, rel=1e-3)
     assert model[0].bias.grad is None
     assert model[1].weight.grad is None
 

@@ -1,0 +1,112 @@
+"""The penalty on what small deformations of an image change in the outputs."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from landscape.config import is_number, is_whole, require
+from landscape.optim.backup import frozen_statistics
+from landscape.regularizers.base import Forward, Penalty
+from landscape.regularizers.deformations import Deformations
+from landscape.seeding import generator
+
+
+class DeformationStability(Penalty):
+    """A penalty on the largest change of each output under small deformations: a lower bound of the RKHS norm.
+
+    Definition: ``weight * sum_k max over (i, j) of (f_k(x_ij) - f_k(x_i))^2``, over the first ``examples`` images of
+    the batch and ``count`` deformations ``x_ij`` of each, every one compared with its own image. A pass without a graph
+    finds the pair of each class; only those pairs are differentiated, in one pass of 2 K images. Both passes leave the
+    statistics of batch normalization alone.
+
+    Args:
+        weight: At least 0. Default 0.1, that of the published experiments.
+        examples: Images of each batch, at least 1. Default 32, as published; all where there are fewer.
+        count: Deformations of each, at least 1. Default 8, so that the search costs about two forward passes of a batch
+            of 128; 32 are published, from images that had been deformed before.
+        deformations: What is drawn; by default ``Deformations()``.
+        seed: Names the draws, new in every step and the same in all passes of one.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        DataError: On a call: the inputs are no images.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> DeformationStability()(model, torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.long)).item()
+        0.0
+
+    References:
+        A. Bietti, G. Mialon, D. Chen, J. Mairal, A Kernel Perspective for Regularizing Deep Neural Networks, ICML 2019,
+        section 3.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 0.1,
+        examples: int = 32,
+        count: int = 8,
+        deformations: Deformations | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.deformations = check_settings(weight, examples, count, deformations, seed)
+        self.weight, self.examples, self.count, self.seed = weight, examples, count, seed
+
+    def __call__(
+        self, model: Forward, inputs: Tensor, targets: Tensor, *, outputs: Tensor | None = None, step: int | None = None
+    ) -> Tensor:
+        """Compute the penalty.
+
+        Args:
+            model: From inputs to logits.
+            inputs: (B, C, H, W) as the model reads them.
+            targets: Not read.
+            outputs: Not read.
+            step: Steps done before; names the draws.
+
+        Returns:
+            0-d tensor with a graph to the weights.
+        """
+        stream = generator(self.seed, "deformation stability", self.number(step), device=inputs.device)
+        clean = inputs.detach()[: self.examples]
+        moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
+        with statistics_kept(model):
+            with torch.no_grad():
+                reference, other = model(torch.cat((clean, moved))).split((len(clean), len(moved)))
+                change = (other - reference.repeat_interleave(self.count, dim=0)).square()
+                chosen = change.argmax(dim=0)  # (K,)
+            pairs = torch.cat((clean[chosen // self.count], moved[chosen]))
+            reference, other = model(pairs).chunk(2)
+        return self.weight * (other - reference).diagonal().square().sum()
+
+
+def check_settings(
+    weight: float, examples: int, count: int, deformations: Deformations | None, seed: int
+) -> Deformations:
+    """Check what the two penalties on deformations are made with.
+
+    Returns:
+        The deformations, the default ones where none are given.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+    fine = is_number(weight) and math.isfinite(weight) and weight >= 0
+    require(fine, "weight", "a number of at least 0", weight)
+    for name, value in (("examples", examples), ("count", count)):
+        require(is_whole(value) and value >= 1, name, "a whole number of at least 1", value)
+    require(is_whole(seed), "seed", "a whole number", seed)
+    chosen = Deformations() if deformations is None else deformations
+    require(isinstance(chosen, Deformations), "deformations", "Deformations(...)", deformations)
+    return chosen
+
+
+def statistics_kept(model: Forward) -> AbstractContextManager[None]:
+    """Keep the running statistics of a module; nothing for another function."""
+    return frozen_statistics(model) if isinstance(model, nn.Module) else nullcontext()
