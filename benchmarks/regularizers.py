@@ -1,0 +1,221 @@
+"""What a training step costs with each regularizer, beside the passes that its definition counts.
+
+A step is zero_grad, forward, loss with penalty, backward and SGD. Its ideal is the plain step and the passes on top,
+each of which is timed in the same round: F(m), a forward pass of m images; I(m), forward and backward by the inputs
+alone; P(m), forward and backward by the weights; A(m), by both. For a batch of n images, K classes and s steps:
+
+- adversarial inputs: ``s I(n)``.
+- adversarial penalty: ``K (I(n) - F(n))`` for the first step of each class from one forward pass, which is the loss's
+  own, ``(s - 1) K I(n)`` for the others, ``K F(n)`` to choose, and ``2 P(K)`` for those chosen.
+- gradient of the loss: ``A(n)``. Double backpropagation has six products for each layer: forward and backward by its
+  input, and the derivatives of both by input and weight. Three of them are the loss's own.
+- gradient penalty: ``K (I(n) - F(n))`` to choose, and for double backpropagation of those chosen ``P(K) + A(K)``.
+- virtual adversarial training: ``s I(n) + P(n)``. TRADES: the same.
+
+Times are of the processor, all threads together: those of other programs are not in them.
+Bar: no step takes more than 1.3 times its ideal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.common import environment, interleaved, save
+from landscape.models import build_model
+from landscape.regularizers import (
+    AdversarialInputs,
+    AdversarialPenalty,
+    GradientPenalty,
+    InputMove,
+    LossGradient,
+    Penalty,
+    Trades,
+    VirtualAdversarial,
+)
+from landscape.seeding import generator, seeded
+
+BAR = 1.3
+CLASSES = 10
+_SECONDS = 0.1  # a timing of short passes is of several
+Unit = Mapping[str, float]
+"""Seconds of a plain step, and of the passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A regularizer, and what it adds to a plain step's seconds.
+
+    Attributes:
+        make: Makes it.
+        adds: From the seconds of the passes to those that the definition counts.
+        count: The same in words.
+    """
+
+    make: Callable[[], Penalty | InputMove]
+    adds: Callable[[Unit], float]
+    count: str
+
+
+def _first(unit: Unit) -> float:
+    """A backward pass by the inputs for each class, from one forward pass."""
+    return CLASSES * (unit["I(n)"] - unit["F(n)"])
+
+
+ROWS: dict[str, Row] = {
+    "adversarial": Row(
+        make=lambda: AdversarialPenalty(epsilon=1.0),
+        adds=lambda u: _first(u) + 4 * CLASSES * u["I(n)"] + CLASSES * u["F(n)"] + 2 * u["P(K)"],
+        count="K (I(n) - F(n)) + 4 K I(n) + K F(n) + 2 P(K)",
+    ),
+    "gradient": Row(
+        make=GradientPenalty, adds=lambda u: _first(u) + u["P(K)"] + u["A(K)"], count="K (I(n) - F(n)) + P(K) + A(K)"
+    ),
+    "grad-l2": Row(make=LossGradient, adds=lambda u: u["A(n)"], count="A(n)"),
+    "grad-l1": Row(make=lambda: LossGradient(norm="l1"), adds=lambda u: u["A(n)"], count="A(n)"),
+    "vat": Row(make=lambda: VirtualAdversarial(epsilon=1.0), adds=lambda u: u["I(n)"] + u["P(n)"], count="I(n) + P(n)"),
+    "trades": Row(make=Trades, adds=lambda u: 10 * u["I(n)"] + u["P(n)"], count="10 I(n) + P(n)"),
+    "pgd-l2": Row(make=lambda: AdversarialInputs(epsilon=1.0), adds=lambda u: 5 * u["I(n)"], count="5 I(n)"),
+    "pgd-linf": Row(
+        make=lambda: AdversarialInputs(norm="linf", epsilon=0.03), adds=lambda u: 5 * u["I(n)"], count="5 I(n)"
+    ),
+}
+"""Every regularizer whose work is passes of the model."""
+
+
+class Bench:
+    """A model, a batch and an optimizer, and functions that time a step or a pass."""
+
+    def __init__(self, name: str, count: int, shape: tuple[int, ...], **options: Any) -> None:
+        stream = generator(0, "benchmark", "regularizers")
+        with seeded(0, "benchmark", "regularizers"):
+            model = build_model(name, classes=CLASSES, input_shape=shape, **options)
+        self.model = model.to(memory_format=torch.channels_last)  # as the training loop has it
+        self.weights: list[nn.Parameter] = list(self.model.parameters())
+        pixels = torch.rand(count, *shape, generator=stream)
+        self.inputs = pixels.contiguous(memory_format=torch.channels_last)
+        self.targets = torch.randint(CLASSES, (count,), generator=stream)
+        self.optimizer = torch.optim.SGD(self.weights, lr=1e-4, momentum=0.9)
+
+    def step(self, regularizer: Penalty | InputMove | None = None) -> None:
+        """Take a training step."""
+        self.optimizer.zero_grad()
+        inputs = self.inputs
+        if isinstance(regularizer, InputMove):
+            inputs = regularizer(self.model, inputs, self.targets)
+        if isinstance(regularizer, Penalty) and regularizer.differentiates_inputs:
+            inputs = inputs.detach().requires_grad_()
+        outputs = self.model(inputs)
+        loss = F.cross_entropy(outputs, self.targets)
+        if isinstance(regularizer, Penalty):
+            loss = loss + regularizer(self.model, inputs, self.targets, outputs=outputs)
+        loss.backward(inputs=self.weights)
+        self.optimizer.step()
+
+    def passes(self) -> dict[str, Callable[[], object]]:
+        """Return what an ideal is made of."""
+        few, n = slice(CLASSES), slice(None)
+        return {
+            "plain": self.step,
+            "F(n)": lambda: self.model(self.inputs),
+            "I(n)": lambda: self._backward(n, inputs=True),
+            "P(n)": lambda: self._backward(n, weights=True),
+            "A(n)": lambda: self._backward(n, inputs=True, weights=True),
+            "P(K)": lambda: self._backward(few, weights=True),
+            "A(K)": lambda: self._backward(few, inputs=True, weights=True),
+        }
+
+    def _backward(self, rows: slice, *, inputs: bool = False, weights: bool = False) -> tuple[Tensor, ...]:
+        batch = self.inputs[rows].detach().requires_grad_(inputs)
+        loss = F.cross_entropy(self.model(batch), self.targets[rows])
+        return torch.autograd.grad(loss, [*([batch] if inputs else []), *(self.weights if weights else [])])
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that gives the seconds of one call, as a mean over so many as take a tenth of a second."""
+    begun = time.process_time()
+    work()
+    work()
+    calls = max(1, round(2 * _SECONDS / (time.process_time() - begun)))
+
+    def seconds() -> float:
+        begun = time.process_time()
+        for _ in range(calls):
+            work()
+        return (time.process_time() - begun) / calls
+
+    return seconds
+
+
+def compare(title: str, bench: Bench, rounds: int, names: Sequence[str]) -> dict[str, Any]:
+    """Time all steps and passes of one model, interleaved, and print the outcome."""
+    candidates = {name: timed(work) for name, work in bench.passes().items()}
+    for name in names:
+        regularizer = ROWS[name].make()
+        candidates[name] = timed(lambda regularizer=regularizer: bench.step(regularizer))
+    seconds = interleaved(candidates, rounds)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"  {title}: a plain step takes {1e3 * middle['plain']:.2f} ms")
+    found: dict[str, Any] = {"plain_seconds": middle["plain"], "passes": {n: middle[n] for n in bench.passes()}}
+    for name in names:
+        row = ROWS[name]
+        units = [{n: seconds[n][r] for n in bench.passes()} for r in range(rounds)]
+        ratios = [seconds[name][r] / (unit["plain"] + row.adds(unit)) for r, unit in enumerate(units)]
+        found[name] = {
+            "seconds": middle[name],
+            "plain_steps": middle[name] / middle["plain"],
+            "ideal": f"plain + {row.count}",
+            "over_ideal": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        }
+        print(
+            f"    {name:12} {1e3 * middle[name]:8.2f} ms, {found[name]['plain_steps']:6.2f} plain steps, "
+            f"{found[name]['over_ideal']['median']:.2f} of plain + {row.count}"
+        )
+    return found
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Measure, print and write the result.
+
+    Args:
+        argv: ``--rounds N``, ``--only NAME ...``, ``--no-save``.
+
+    Returns:
+        0 where the bar holds, else 1.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.regularizers", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--no-save", action="store_true")
+    options = parser.parse_args(list(argv))
+    problems = {
+        "digits, small CNN, 128 images": lambda: Bench("smallcnn", 128, (1, 8, 8)),
+        "32x32, VGG-11 with 16 channels, 16 images": lambda: Bench("vgg11", 16, (3, 32, 32), width=16),
+    }
+    found = {title: compare(title, make(), options.rounds, options.only) for title, make in problems.items()}
+    ratios = [one[name]["over_ideal"]["median"] for one in found.values() for name in options.only]
+    if not options.no_save:
+        result = {
+            "benchmark": "regularizers",
+            "what": "processor seconds of a step with a regularizer, over a plain step and the passes that it counts",
+            "bars": {"over its ideal": BAR},
+            "threads": torch.get_num_threads(),
+            "rounds": options.rounds,
+            "results": found,
+            **environment(),
+        }
+        save("regularizers", result)
+    return int(max(ratios) > BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
