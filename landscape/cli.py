@@ -17,7 +17,7 @@ from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
 from landscape.cli_options import Words, with_options
-from landscape.cli_robustness import RobustnessCommand
+from landscape.cli_robustness import RobustnessCommand, with_attacks_listed
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
 from landscape.cli_study import StudyCommand
@@ -190,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands: dict[str, Any] = dict(COMMANDS)
         if words[:1] == ["train"]:
             commands["train"] = _train_with_defaults(words)
+        elif words[:1] == ["robustness"]:
+            commands["robustness"] = with_attacks_listed()
         with one_sentence(words):
             chosen = tyro.extras.subcommand_cli_from_dict(
                 commands,

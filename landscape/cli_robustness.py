@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -28,8 +28,7 @@ class RobustnessCommand:
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
     attack: Words = ()
-    """fgsm, fgm, bim, pgd-linf, pgd-l2, noise-linf, noise-l2, deepfool-l2 or deepfool-linf; may be repeated. pgd-l2 by
-    default."""
+    """One of the attacks listed above; may be repeated. pgd-l2 by default."""
     epsilon: Words = ()
     """A radius where pixels run from 0 to 1, as 0.5 or 8/255; may be repeated. 0.1, 0.5, 1 and 1.5 for L2 and
     1, 2, 5 and 8/255 for L-infinity by default."""
@@ -125,6 +124,22 @@ class RobustnessCommand:
         several = [one for one in found.values() if one.norm == norm and one.complete]
         if len(several) > 1:
             _print(f"all {len(several)}, {norm}", worst_case(several))
+
+
+def with_attacks_listed() -> Any:
+    """Return the command, whose help says what each attack is and where it comes from."""
+    from landscape.robustness import ATTACKS
+
+    def build(flags: Annotated[RobustnessCommand, tyro.conf.arg(name="")]) -> RobustnessCommand:
+        return flags
+
+    listed = [
+        f"{name}: {attack.definition}." + f" {attack.reference}." * bool(attack.reference)
+        for name, attack in ATTACKS.items()
+    ]
+    head = "The attacks, in units of pixels from 0 to 1; g is the gradient of the loss by the input:"
+    build.__doc__ = "\n\n".join([RobustnessCommand.__doc__ or "", head, *listed])
+    return build
 
 
 def _print(name: str, found: RobustAccuracy) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from landscape.cli import main
 from landscape.cli_robustness import RobustnessCommand
-from landscape.robustness import RobustAccuracy, robust_accuracy
+from landscape.robustness import ATTACKS, RobustAccuracy, robust_accuracy
 from landscape.robustness import accuracy as accuracy_module
 from landscape.training import Run, RunConfig, train
 
@@ -56,6 +56,16 @@ def test_several_attacks_and_what_they_leave_together(capsys, trained):
     both = 100 * (1 - (fgsm.broken | bim.broken)[1].mean())
     (told,) = re.findall(r"^all 2, linf +within 16/255 +([\d.]+) % right", out, flags=re.MULTILINE)
     assert float(told) == round(both, 2) and "all 2, l2" not in out
+
+
+def test_the_help_says_what_each_attack_is_and_where_it_comes_from(capsys):
+    assert main(["robustness", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, attack in ATTACKS.items():
+        (line,) = [line for line in lines if line.startswith(f"{name}: ")]
+        assert attack.definition in line and attack.reference in line
+    assert any("--attack STR" in line for line in lines)  # as without the list
+    assert any("95 % intervals, and a picture." in line for line in lines)
 
 
 def test_the_published_radii_are_the_default(capsys, trained):

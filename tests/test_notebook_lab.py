@@ -124,7 +124,7 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
 
     # a training: started, the sliders stay free, cancelled, ready to go on
     tab.ask("[monitor.configs.update(AMP=monitor.configs['AMP'].replace(epochs=2000))]")
-    tab.scroll_to("suite.show(monitor)")
+    tab.scroll_to("suite.watch(more")
     _button(tab, "Start").click()
     tab.until(f"() => /AMP, epoch \\d+ of 2000, step \\d+/.test({STATUS})", seconds=120)
     _button(tab, "Cancel").click()

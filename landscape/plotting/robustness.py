@@ -42,7 +42,7 @@ def robustness(
     Example:
         >>> from math import nan
         >>> from landscape.robustness import RobustAccuracy
-        >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0, 1], broken=[[False, False], [True, False]],
+        >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0, 1],
         ...     sizes=[[nan, nan], [0.5, nan]], settings={}, provenance={})
         >>> robustness(one).data[1].y.tolist()  # in front of its band
         [100.0, 50.0]

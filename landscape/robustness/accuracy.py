@@ -110,7 +110,6 @@ def robust_accuracy(
         attack=attack,
         norm=chosen.norm,
         epsilons=np.array(epsilons),
-        broken=~np.isnan(sizes),
         sizes=sizes,
         settings=settings,
         provenance=pixel_model.objective.provenance(),

@@ -235,10 +235,7 @@ def _to_the_border(model: PixelModel, pixels: Tensor, labels: Tensor, others: Te
     return step.detach()
 
 
-def effort_of(
-    attack: Attack, epsilon: float, *, steps: int | None, step_size: float | None, starts: int | None, loss: str
-) -> Effort:
-    """Fill in what was not said, for one radius."""
-    steps = attack.steps if steps is None else steps
-    length = attack.reach * epsilon / max(steps, 1) if step_size is None else step_size
-    return Effort(steps=steps, step_size=length, starts=attack.starts if starts is None else starts, loss=loss)
+def effort_of(attack: Attack, epsilon: float, *, steps: int, step_size: float | None, starts: int, loss: str) -> Effort:
+    """Fill in the attack's own length of a step where none was said, for one radius."""
+    length = attack.reach * epsilon / steps if step_size is None else step_size
+    return Effort(steps=steps, step_size=length, starts=starts, loss=loss)

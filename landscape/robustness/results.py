@@ -25,16 +25,15 @@ class RobustAccuracy(StoredResult):
         attack: Its name, or those of several that were taken together.
         norm: "l2" or "linf": of the pixels' change, where pixels run from 0 to 1.
         epsilons: (E,) the radii, ascending.
-        broken: (E, N) bool: misclassified within the radius (without any change included).
-        sizes: (E, N) the norm of the change found; 0 where none was needed, NaN where none was found.
+        sizes: (E, N) the norm of the change found that misclassifies within the radius; 0 where none was needed, NaN
+            where none was found.
         settings: The attack's (plain JSON values).
         provenance: What was attacked (plain JSON values).
         complete: False where Ctrl-C ended it early: it is then of the examples done by then.
 
     Example:
         >>> found = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0.0, 1.0],
-        ...     broken=[[False] * 4, [True, False, False, False]], sizes=[[np.nan] * 4, [0.5] + [np.nan] * 3],
-        ...     settings={}, provenance={})
+        ...     sizes=[[np.nan] * 4, [0.5] + [np.nan] * 3], settings={}, provenance={})
         >>> found.accuracy.tolist(), found.interval[1].round(2).tolist()
         ([1.0, 0.75], [0.3, 0.95])
 
@@ -45,25 +44,29 @@ class RobustAccuracy(StoredResult):
     attack: str
     norm: str
     epsilons: np.ndarray
-    broken: np.ndarray
     sizes: np.ndarray
     settings: dict[str, Any]
     provenance: dict[str, Any]
     complete: bool = True
-    _names: ClassVar[tuple[str, ...]] = ("epsilons", "broken", "sizes")
+    _names: ClassVar[tuple[str, ...]] = ("epsilons", "sizes")
 
     def __post_init__(self) -> None:
         """Check the shapes, and make the arrays read-only."""
         epsilons = frozen_array("epsilons", self.epsilons, (-1,))
-        broken = frozen_array("broken", self.broken, (len(epsilons), -1), np.bool_)
         object.__setattr__(self, "epsilons", epsilons)
-        object.__setattr__(self, "broken", broken)
-        object.__setattr__(self, "sizes", frozen_array("sizes", self.sizes, broken.shape))
+        object.__setattr__(self, "sizes", frozen_array("sizes", self.sizes, (len(epsilons), -1)))
+
+    @property
+    def broken(self) -> np.ndarray:
+        """(E, N) bool: misclassified within the radius, without any change included."""
+        found = ~np.isnan(self.sizes)
+        found.flags.writeable = False
+        return found
 
     @property
     def examples(self) -> int:
         """The number of examples N."""
-        return self.broken.shape[1]
+        return self.sizes.shape[1]
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -116,7 +119,7 @@ def worst_case(results: Sequence[RobustAccuracy]) -> RobustAccuracy:
     first = results[0]
     for other in results[1:]:
         same = other.norm == first.norm and np.array_equal(other.epsilons, first.epsilons)
-        if not same or other.broken.shape != first.broken.shape or other.provenance != first.provenance:
+        if not same or other.sizes.shape != first.sizes.shape or other.provenance != first.provenance:
             raise MismatchError(
                 "These attacks cannot be taken together.",
                 expected="the same model, examples, norm and radii",
@@ -128,7 +131,6 @@ def worst_case(results: Sequence[RobustAccuracy]) -> RobustAccuracy:
         attack=" and ".join(dict.fromkeys(result.attack for result in results)),
         norm=first.norm,
         epsilons=first.epsilons,
-        broken=np.any([result.broken for result in results], axis=0),
         sizes=smallest,
         settings={"together": [result.settings for result in results]},
         provenance=first.provenance,

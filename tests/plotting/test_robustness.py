@@ -12,9 +12,7 @@ from landscape.robustness import RobustAccuracy
 
 def result(norm: str, broken: list[list[bool]], epsilons: list[float]) -> RobustAccuracy:
     sizes = np.where(broken, 0.01, np.nan)
-    return RobustAccuracy(
-        attack="pgd", norm=norm, epsilons=epsilons, broken=broken, sizes=sizes, settings={}, provenance={}
-    )
+    return RobustAccuracy(attack="pgd", norm=norm, epsilons=epsilons, sizes=sizes, settings={}, provenance={})
 
 
 ONE = result("l2", [[False] * 4, [True, False, False, False]], [0.0, 0.5])
