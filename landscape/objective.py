@@ -23,7 +23,7 @@ from landscape.fixed_data import FixedData, fix_data
 from landscape.inputs import holds_logits, map_inputs
 from landscape.loss_checks import check_deterministic, check_mean, followed, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, check_metric, loss_name
-from landscape.objective_checks import check_batch_size, check_columns, check_device, check_model
+from landscape.objective_checks import check_batch_size, check_device, check_model, check_vectors
 from landscape.parameters import Layout, unwrapped
 from landscape.precision import frozen_precision_told, one_precision
 from landscape.replica import Replicated
@@ -343,7 +343,8 @@ class Objective(Replicated):
             MismatchError: A vector does not fit the model.
             ModelError: An operation of the model or the loss has no second derivative.
         """
-        check_columns(vector, self.size)
+        fix = "Build it from the same model, for example torch.randn_like(objective.weights())."
+        check_vectors(vector, self.size, "This is no vector of weights.", fix=fix)
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
         flat = self._leaf(weights)
         with twice_differentiable():
