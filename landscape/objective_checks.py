@@ -11,6 +11,8 @@ from landscape.config import is_whole, require
 from landscape.errors import ConfigError, MismatchError, ModelError, shown
 from landscape.parameters import require_module
 
+_ALIKE = "Build it from the same model, for example torch.randn_like(objective.weights())."
+
 
 def check_model(model: Any, data: Any) -> None:
     """Refuse what is no module, and modules whose weights cannot be moved.
@@ -74,7 +76,7 @@ def check_batch_size(examples: Any) -> int:
     return int(examples)
 
 
-def check_vectors(vectors: Any, size: int, what: str, *, fix: str | None = None) -> None:
+def check_vectors(vectors: Any, size: int, what: str, *, fix: str = _ALIKE) -> None:
     """See that something is a vector (P,), or several of them in columns (P, K).
 
     Args:
