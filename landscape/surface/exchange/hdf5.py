@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from landscape.arguments import check_kind
 from landscape.config import is_number, require, require_name
 from landscape.errors import CorruptFileError, DataError, MismatchError, MissingDependencyError, StorageError, shown
 from landscape.storage import as_path, replacing
-from landscape.surface.arguments import check_kind
 from landscape.surface.exchange.imported import imported_result, status_of
 from landscape.surface.results import INTERPOLATED, MISSING, Line, Surface
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import check_kind
 from landscape.errors import CorruptFileError, DataError, MismatchError, StorageError, shown
 from landscape.storage import as_path, write_text
-from landscape.surface.arguments import check_kind
 from landscape.surface.exchange.imported import imported_result, status_of
 from landscape.surface.results import (
     DONE,
