@@ -51,14 +51,17 @@ class NotebookCommand:
         names = self.words[bool(action) :]
         if action == "list" or not self.words:
             return _list(names, whole=bool(action))
-        if action == "gallery":
-            return self._gallery(names)
-        if not names:
+        if action != "gallery" and not names:
             raise ConfigError("There is nothing to run.", fix="`landscape notebook list` shows the notebooks.")
-        if len(names) == 1 and (self.output or self.html):
-            return self._run_to(names[0])
-        self._refuse_single()
-        return self._run(names)
+        from landscape.training.interrupts import sigterm_as_interrupt
+
+        with sigterm_as_interrupt():
+            if action == "gallery":
+                return self._gallery(names)
+            if len(names) == 1 and (self.output or self.html):
+                return self._run_to(names[0])
+            self._refuse_single()
+            return self._run(names)
 
     def _refuse_single(self) -> None:
         if self.output or self.html:

@@ -17,7 +17,6 @@ from landscape.objective import Objective
 from landscape.pooling import halves, is_halving_call, pool_halves
 from landscape.rectifier import rectify
 from landscape.seeding import preserved_rng
-from landscape.substitution import Substitution
 
 _AGREES = 1e-3  # of the outputs' size; rounding is a hundred times less, and another function a hundred times more
 
@@ -70,8 +69,7 @@ class DifferentiableModel:
                 module.forward = rectify
             elif halves(module):
                 module.forward = pool_halves
-        names, parameters = self.objective.layout.names, self.objective.layout.parameters_of(replica)
-        self._call = Substitution(self._module, dict(zip(names, parameters, strict=True)))
+        self._call = self.objective.substitution(replica, self._module)
         self._last = last
 
     def _few(self, module: nn.Module) -> Tensor | None:
@@ -110,10 +108,8 @@ class DifferentiableModel:
             yield self._call(named, self._laid_out(inputs)), targets
 
     def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
-        """Yield the loss in differentiable parts, one per batch; as Objective.loss_terms."""
-        for outputs, targets in self.output_terms(flat):
-            yield self.objective.followed(self.objective.batch_sum(outputs, targets), flat) / self.objective.examples
-            del outputs  # and with them the batch's graph, before the next one is built
+        """Return the loss in differentiable parts, one per batch; as Objective.loss_terms."""
+        return self.objective.loss_terms(flat, self.output_terms(flat))
 
 
 def _folded(replica: nn.Module) -> tuple[fx.GraphModule, int]:

@@ -23,7 +23,7 @@ from landscape.fixed_data import FixedData, fix_data
 from landscape.inputs import holds_logits, map_inputs
 from landscape.loss_checks import check_deterministic, check_mean, followed, sum_over_batch
 from landscape.loss_function import LossFunction, check_loss, check_metric, loss_name
-from landscape.objective_checks import check_batch_size, check_columns, check_device, check_model
+from landscape.objective_checks import check_batch_size, check_device, check_model, check_vectors
 from landscape.parameters import Layout, unwrapped
 from landscape.precision import frozen_precision_told, one_precision
 from landscape.replica import Replicated
@@ -137,9 +137,9 @@ class Objective(Replicated):
         Raises:
             ConfigError: It is no batch size; or the loss is not a mean over examples, so there can be one batch only.
         """
-        size = check_batch_size(examples)
+        data = replace(self._data, batch_size=check_batch_size(examples))
         other = self.twin()
-        other._data = replace(self._data, batch_size=size)
+        other._data = data
         with preserved_rng():
             check_mean(other._replica, self.loss_fn, other._data)
         return other
@@ -260,13 +260,14 @@ class Objective(Replicated):
         with torch.no_grad(), preserved_rng():
             return torch.cat([self._replica(inputs) for inputs, _ in self.batches()])
 
-    def loss_terms(self, flat: Tensor) -> Iterator[Tensor]:
+    def loss_terms(self, flat: Tensor, terms: Iterator[tuple[Any, Tensor]] | None = None) -> Iterator[Tensor]:
         """Yield the loss in differentiable parts, one per batch: ``sum over the batch of loss / N``.
 
         The terms add up to the mean loss; drop one before taking the next to hold one batch's graph only.
 
         Args:
             flat: (P,), usually a leaf that requires grad.
+            terms: Outputs and targets batch by batch, with their graph; those of :meth:`output_terms` by default.
 
         Yields:
             0-d tensors.
@@ -275,7 +276,7 @@ class Objective(Replicated):
             ConfigError: The loss cannot be followed back to ``flat``.
             MismatchError: ``flat`` does not fit the model.
         """
-        for outputs, targets in self.output_terms(flat):
+        for outputs, targets in self.output_terms(flat) if terms is None else terms:
             yield self.followed(self.batch_sum(outputs, targets), flat) / self.examples
             del outputs  # and with them the batch's graph, before the next one is built
 
@@ -324,7 +325,7 @@ class Objective(Replicated):
         """
         flat = self._leaf(weights)
         with torch.inference_mode(False), torch.enable_grad(), preserved_rng(), derivatives_told():
-            total = torch.zeros_like(flat, requires_grad=False)
+            total = torch.zeros_like(flat)
             for term in self.loss_terms(flat):
                 total += torch.autograd.grad(term, flat)[0]
         return total
@@ -343,7 +344,7 @@ class Objective(Replicated):
             MismatchError: A vector does not fit the model.
             ModelError: An operation of the model or the loss has no second derivative.
         """
-        check_columns(vector, self.size)
+        check_vectors(vector, self.size, "This is no vector of weights.")
         columns = vector.unsqueeze(1) if vector.ndim == 1 else vector
         flat = self._leaf(weights)
         with twice_differentiable():

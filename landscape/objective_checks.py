@@ -11,6 +11,8 @@ from landscape.config import is_whole, require
 from landscape.errors import ConfigError, MismatchError, ModelError, shown
 from landscape.parameters import require_module
 
+_ALIKE = "Build it from the same model, for example torch.randn_like(objective.weights())."
+
 
 def check_model(model: Any, data: Any) -> None:
     """Refuse what is no module, and modules whose weights cannot be moved.
@@ -74,12 +76,26 @@ def check_batch_size(examples: Any) -> int:
     return int(examples)
 
 
-def check_columns(vector: Any, size: int) -> None:
-    """Raise a MismatchError unless something is a vector (P,), or K of them as columns (P, K)."""
-    if not (isinstance(vector, Tensor) and vector.ndim in (1, 2)):
-        raise MismatchError(
-            "This is no vector of weights.",
-            expected=f"a tensor of shape ({size},), or ({size}, K) for K vectors",
-            got=shown(vector),
-            fix="Build it from the same model, for example torch.randn_like(objective.weights()).",
-        )
+def check_vectors(vectors: Any, size: int, what: str, *, fix: str = _ALIKE) -> None:
+    """See that something is a vector (P,), or several of them in columns (P, K).
+
+    Args:
+        vectors: Anything.
+        size: P.
+        what: One sentence about what is wrong where it is not.
+        fix: What to do then.
+
+    Raises:
+        MismatchError: It is not: of another shape, complex, sparse, or without values.
+    """
+    known = isinstance(vectors, Tensor) and vectors.ndim in (1, 2) and len(vectors) == size
+    usable = known and vectors.layout == torch.strided and not vectors.is_complex() and not vectors.is_meta
+    if usable:
+        return
+    got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
+    if known:
+        kind = "without values" if vectors.is_meta else vectors.dtype if vectors.is_complex() else vectors.layout
+        got = f"{got}, {kind}"
+    raise MismatchError(
+        what, expected=f"a dense tensor of real numbers, shape ({size},) or ({size}, K)", got=got, fix=fix
+    )

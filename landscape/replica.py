@@ -156,13 +156,15 @@ class Replicated:
         self._structure.check(self.model)
         return self._make_replica(self.model)
 
-    def substitution(self, replica: nn.Module) -> Substitution:
+    def substitution(self, replica: nn.Module, module: nn.Module | None = None) -> Substitution:
         """Return a call of a replica with other tensors in the place of the weights that move.
 
         Args:
             replica: Of :meth:`replica`.
+            module: What is called, where it is another module of the replica's parameters.
         """
-        return Substitution(replica, dict(zip(self.layout.names, self.layout.parameters_of(replica), strict=True)))
+        named = dict(zip(self.layout.names, self.layout.parameters_of(replica), strict=True))
+        return Substitution(module or replica, named)
 
     @property
     def is_part(self) -> bool:

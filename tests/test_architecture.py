@@ -21,6 +21,7 @@ LAYERS = (
     (
         "objective",
         "objective_checks",
+        "arguments",
         "rectifier",
         "balls",
         "bounds",

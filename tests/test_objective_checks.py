@@ -126,6 +126,22 @@ def test_complex_and_foreign_vectors(ask):
     assert objective.evaluate().loss == before
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.ones(3),
+        torch.ones(3, 2),
+        torch.ones(8, 2, 2),
+        torch.ones(8, 2).to_sparse(),
+        torch.ones(8, 2).to("meta"),
+        5,
+    ],
+)
+def test_vectors_that_no_hessian_is_multiplied_with(wrong):
+    with pytest.raises(MismatchError, match=r"no vector of weights.*shape \(8,\) or \(8, K\).*Got: .*randn_like"):
+        make().hvp(wrong)
+
+
 @pytest.mark.parametrize("examples", [0, -1, 2.5, "8", True, None])
 def test_batches_of_no_size(examples):
     with pytest.raises(ConfigError, match="batch size is out of range" + WHOLE):

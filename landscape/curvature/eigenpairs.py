@@ -12,10 +12,10 @@ from torch import Tensor
 from landscape.config import is_number, is_whole
 from landscape.curvature.products import Products
 from landscape.curvature.results import Eigenpairs
-from landscape.curvature.rows import check_vectors
 from landscape.curvature.search import Search
 from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning
 from landscape.errors import ConfigError, NonFiniteError, unknown_name
+from landscape.objective_checks import check_vectors
 
 ENDS = ("LA", "SA", "LM")
 

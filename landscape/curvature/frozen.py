@@ -10,6 +10,7 @@ from typing import Any, Generic, Self
 import torch
 from torch import Tensor
 
+from landscape.arguments import check_objective
 from landscape.config import is_whole
 from landscape.curvature.graph import BatchGraphs, Graph
 from landscape.curvature.layers import ask_each
@@ -19,7 +20,6 @@ from landscape.differentiable import DifferentiableModel
 from landscape.double_backward import require_second_derivatives, twice_differentiable
 from landscape.errors import ConfigError
 from landscape.objective import Objective
-from landscape.surface.arguments import check_objective
 
 _FEW = 2  # examples
 _MARGIN = 4  # kernels take memory of their own, and the allocator keeps what was freed: 3.1 times was seen

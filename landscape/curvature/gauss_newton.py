@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.arguments import check_objective
 from landscape.config import is_whole
 from landscape.curvature.frozen import FrozenOperator
 from landscape.errors import ConfigError, ModelError, NonFiniteError
 from landscape.loss_checks import is_classification
 from landscape.objective import Objective
 from landscape.seeding import generator
-from landscape.surface.arguments import check_objective
 
 Kind = Literal["exact", "monte-carlo", "empirical"]
 Through = Callable[[Tensor], Tensor]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.arguments import check_kind, check_objective
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.results import CurvatureMap
 from landscape.curvature.unfinished import ConvergenceWarning, InterruptedWarning, whole
@@ -17,7 +18,6 @@ from landscape.errors import NonFiniteError
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.surface import grid
-from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.planes import Plane
 
 

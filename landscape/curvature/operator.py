@@ -10,8 +10,8 @@ from torch import Tensor
 
 from landscape.config import is_whole
 from landscape.curvature.estimators import Estimators
-from landscape.curvature.rows import check_vectors
 from landscape.errors import ConfigError
+from landscape.objective_checks import check_vectors
 
 _BLOCK = 64  # columns of the dense matrix at once
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from landscape.arguments import check_kind
 from landscape.curvature.frozen import FrozenOperator
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.results import Eigenpairs
 from landscape.curvature.unfinished import whole
 from landscape.errors import ConfigError, MismatchError, unknown_name
-from landscape.surface.arguments import check_kind
 from landscape.surface.directions import Direction, weights_checksum
 from landscape.surface.planes import Plane
 

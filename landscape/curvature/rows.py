@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,35 +10,9 @@ from torch import Tensor
 
 from landscape.curvature.products import Products
 from landscape.curvature.unfinished import held_back
-from landscape.errors import MismatchError
 
 _BLOCK = 16  # vectors are stored in blocks of this many rows, allocated as they are needed
 _CHUNK = 2**16  # entries of each vector that are turned at once
-
-
-def check_vectors(vectors: Any, size: int, what: str, *, fix: str | None = None) -> None:
-    """See that something is a vector (P,), or several of them in columns (P, K).
-
-    Args:
-        vectors: Anything.
-        size: P.
-        what: One sentence about what is wrong where it is not.
-        fix: What to do then.
-
-    Raises:
-        MismatchError: It is not: of another shape, complex, sparse, or without values.
-    """
-    known = isinstance(vectors, Tensor) and vectors.ndim in (1, 2) and len(vectors) == size
-    usable = known and vectors.layout == torch.strided and not vectors.is_complex() and not vectors.is_meta
-    if usable:
-        return
-    got = f"shape {tuple(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
-    if known:
-        kind = "without values" if vectors.is_meta else vectors.dtype if vectors.is_complex() else vectors.layout
-        got = f"{got}, {kind}"
-    raise MismatchError(
-        what, expected=f"a dense tensor of real numbers, shape ({size},) or ({size}, K)", got=got, fix=fix
-    )
 
 
 class Rows:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from landscape.errors import NotebookError, unknown_name
 from landscape.notebooks.parameters import Parameter, check_type, parse_parameters
 from landscape.notebooks.rules import check_values
+from landscape.training import RunConfig
+from landscape.training.feasible import check_feasible
+from landscape.training.materials import build_run_model, load_run_dataset, resolve_device
 
 _INJECTED = "# Parameters"
 _LOOKED_AT = 200  # cells of a session that are looked through
@@ -39,6 +42,27 @@ def check_given(values: Mapping[str, Any], sources: Sequence[str] | None = None)
         if name in names:
             check_type(value, names[name])
     check_values(values, known)
+
+
+def check_trainings(configs: Iterable[RunConfig], *, data_root: str) -> None:
+    """Check that the data of some runs is there, and that their models can be built for it and trained on it.
+
+    Of runs that differ in seeds, epochs or radii only, one is tried: a pass in each mode over two examples.
+
+    Args:
+        configs: The settings.
+        data_root: Folder of the datasets.
+
+    Raises:
+        LandscapeError: What :func:`landscape.train` would raise before its first step.
+    """
+    kinds: dict[str, RunConfig] = {}
+    for config in configs:
+        about = (config.dataset, config.image_size, config.validation, config.limit, config.batch_size, config.M)
+        kinds.setdefault(repr((config.model, config.model_options, config.precision, *about)), config)
+    for config in kinds.values():
+        data = load_run_dataset(config, "train", data_root=data_root)
+        check_feasible(config, build_run_model(config, data), data, resolve_device(config.device))
 
 
 def _cells(values: Mapping[str, Any], sources: list[str]) -> tuple[list[Parameter], list[str]]:

@@ -12,7 +12,7 @@ import torch
 
 from landscape.errors import NotebookError, StorageError
 from landscape.notebooks.estimate import Work, estimate_seconds, in_words
-from landscape.notebooks.given import check_given
+from landscape.notebooks.given import check_given, check_trainings
 from landscape.notebooks.identity import key_of
 from landscape.notebooks.keeping import Keeper
 from landscape.notebooks.places import place_of, shown
@@ -167,7 +167,7 @@ class Suite(Keeper):
         products: int = 0,
         seconds: float = 0.0,
     ) -> None:
-        """Say how long the notebook will take, before it starts.
+        """Say how long the notebook will take, before it starts, or why a run cannot be trained.
 
         Args:
             runs: The runs that it trains; finished ones cost nothing.
@@ -177,6 +177,9 @@ class Suite(Keeper):
             gradients: How many gradients.
             products: How many Hessian products.
             seconds: Time of what chooses its own sizes.
+
+        Raises:
+            LandscapeError: The data of a run is not there, or its model cannot be trained on it.
         """
         configs = _configs(runs)
         todo = [config for config in configs if not self.finished(config)]
@@ -188,6 +191,7 @@ class Suite(Keeper):
         if not todo and (before := _noted_seconds(self._plan)) is not None:
             print(f"Computed before, in {in_words(before)}: what is finished is read from {shown(self.root)}.")
             return
+        check_trainings(todo, data_root=str(self.data_root))
         base = configs[0] if configs else self.config()
         took = estimate_seconds(work, self.profile, base, data_root=str(self.data_root))
         about = "An unknown time" if took is None else f"About {in_words(took)} on this machine"

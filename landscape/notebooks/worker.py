@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from landscape.notebooks.batch import serve
+from landscape.training.interrupts import sigterm_as_interrupt
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), sigterm_as_interrupt():
         serve(Path(sys.argv[1]))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import check_objective
 from landscape.config import require_name
 from landscape.curvature import Estimate, Fisher
 from landscape.errors import ConfigError, NonFiniteError, shown
@@ -32,7 +33,6 @@ from landscape.sharpness import (
 from landscape.sharpness.definitions import Measure, chosen_parameters
 from landscape.sharpness.estimates import unknown
 from landscape.sharpness.workbench import Workbench
-from landscape.surface.arguments import check_objective
 
 _FILES = (
     around,

@@ -17,7 +17,7 @@ from landscape.storage.files import (
 )
 from landscape.storage.ledger import Ledger, append_line
 from landscape.storage.lock import FolderLock, holder_is_gone
-from landscape.storage.paths import as_path, safe_join
+from landscape.storage.paths import as_path, require_file, safe_join
 
 __all__ = [
     "FolderLock",
@@ -31,6 +31,7 @@ __all__ = [
     "read_json",
     "remove_stale_temporaries",
     "replacing",
+    "require_file",
     "require_writable",
     "safe_join",
     "save_arrays",

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 
 from landscape.errors import CorruptFileError, StorageError
 from landscape.storage.files import write_bytes
-from landscape.storage.paths import as_path
+from landscape.storage.paths import require_file
 
 _CHECKSUM = "__sha256__"
 
@@ -85,10 +85,8 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         StorageError: There is no such file.
         CorruptFileError: The file is truncated or damaged, or was not written by :func:`save_arrays`.
     """
-    path = as_path(path)
+    path = require_file(path)
     fix = "Delete it and compute it again, or restore a copy."
-    if not os.path.isfile(path):  # unlike Path.is_file, it takes a name of any length
-        raise StorageError(f"There is no file {path}.", fix="Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _read_members(archive, path.stat().st_size)

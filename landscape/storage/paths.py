@@ -48,6 +48,21 @@ def as_path(path: object) -> Path:
     return Path(text)
 
 
+def require_file(path: object) -> Path:
+    """Return the path of a file that is there.
+
+    Args:
+        path: What a caller named as a file.
+
+    Raises:
+        StorageError: It can be no path, or there is no such file.
+    """
+    named = as_path(path)
+    if not os.path.isfile(named):  # unlike Path.is_file, it takes a name of any length
+        raise StorageError(f"There is no file {named}.", fix="Check the path.")
+    return named
+
+
 def _leaves(part: str) -> bool:
     pieces = part.split("/")
     return (

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from landscape.arguments import check_objective
 from landscape.config import require_name
 from landscape.errors import DataError, MismatchError
 from landscape.objective import Objective
 from landscape.seeding import generator
-from landscape.surface.arguments import check_objective, check_statistics
+from landscape.surface.arguments import check_statistics
 
 BATCH_NORMS = ("running", "recompute")
 STATISTICS_BATCH = 256

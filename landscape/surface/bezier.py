@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import check_kind, check_objective
 from landscape.config import is_number, is_whole, require
 from landscape.errors import NonFiniteError
 from landscape.loss_checks import sum_over_batch
@@ -18,7 +19,6 @@ from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import generator, preserved_rng
 from landscape.surface import grid
-from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.batchnorm import batch_statistics, recompute_batch_norm, running_norms
 from landscape.surface.connectivity import check_frozen
 from landscape.surface.directions import direction_between, point_of, weights_checksum

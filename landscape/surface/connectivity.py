@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import check_kind, check_objective
 from landscape.config import require_name
 from landscape.errors import ConfigError, MismatchError
 from landscape.objective import Objective
@@ -16,7 +17,7 @@ from landscape.parameters import unwrapped
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
-from landscape.surface.arguments import check_kind, check_objective, check_statistics
+from landscape.surface.arguments import check_statistics
 from landscape.surface.collector import Field
 from landscape.surface.directions import Direction, direction_between
 from landscape.surface.evaluate import evaluate_line

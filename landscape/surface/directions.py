@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import check_objective
 from landscape.config import require_name
 from landscape.description import checksum_tensors
 from landscape.errors import ConfigError, MismatchError, NonFiniteError, shown
 from landscape.objective import Objective
 from landscape.parameters import Layout
 from landscape.seeding import generator
-from landscape.surface.arguments import check_axis_vector, check_objective, check_record
+from landscape.surface.arguments import check_axis_vector, check_record
 
 NORMS = ("filter", "layer", "weight", "model", "none")
 IGNORES = ("biasbn", None)

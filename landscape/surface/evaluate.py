@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from landscape.arguments import check_objective
 from landscape.config import is_whole, require_name
 from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.progress import progress_bar
 from landscape.seeding import preserved_rng
 from landscape.surface import grid
-from landscape.surface.arguments import check_callback, check_objective
+from landscape.surface.arguments import check_callback
 from landscape.surface.batchnorm import with_batch_norm
 from landscape.surface.collector import Collector, Field
 from landscape.surface.directions import Direction

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import check_kind
 from landscape.errors import ConfigError, DataError
 from landscape.surface.archive import frozen_array, span
-from landscape.surface.arguments import check_kind
 from landscape.surface.grid import both
 from landscape.surface.results import DONE, INTERPOLATED, MISSING, NON_FINITE, Surface
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import check_objective
 from landscape.config import is_whole, require, require_name
 from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed, preserved_rng
-from landscape.surface.arguments import check_objective
 from landscape.surface.directions import Direction, draw_normal, gradient_length, weights_checksum
 from landscape.surface.results import Profile
 from landscape.surface.single import PlainEngine

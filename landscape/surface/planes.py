@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import check_objective
 from landscape.errors import ConfigError, MismatchError, shown
 from landscape.objective import Objective
 from landscape.seeding import derive_seed
-from landscape.surface.arguments import check_marks, check_objective
+from landscape.surface.arguments import check_marks
 from landscape.surface.directions import Direction, direction_between, point_of, random_direction, weights_checksum
 from landscape.surface.grid import covering
 

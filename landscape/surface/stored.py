@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import check_kind, check_objective
 from landscape.description import host_array
 from landscape.errors import MismatchError
 from landscape.objective import Objective
-from landscape.surface.arguments import check_kind, check_objective
 from landscape.surface.directed import VECTORS
 from landscape.surface.directions import Direction, gradient_direction, random_direction, weights_checksum
 from landscape.surface.perturbation import amp_direction, sam_direction

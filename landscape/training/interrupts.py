@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,3 +45,46 @@ class Interrupts:
         if self.requested == signal.SIGTERM:
             raise SystemExit(143)
         raise KeyboardInterrupt
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM do within the block what Ctrl-C does, so that the same is kept, and then leave with 143.
+
+    Outside the main thread signals cannot be caught, and nothing is installed.
+
+    Raises:
+        SystemExit: With 143, after SIGTERM.
+
+    Example:
+        >>> kept = []
+        >>> try:
+        ...     with sigterm_as_interrupt():
+        ...         try:
+        ...             signal.raise_signal(signal.SIGTERM)
+        ...         finally:
+        ...             kept.append("what there was")
+        ... except SystemExit as error:
+        ...     print(error.code, kept)
+        143 ['what there was']
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heeded = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal heeded
+        if not heeded:  # another one finds the work of keeping under way
+            heeded = True
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not heeded:
+            raise
+        raise SystemExit(143) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

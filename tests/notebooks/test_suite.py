@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
+import sys
 import time
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import landscape as ll
 from landscape import plotting
-from landscape.errors import ConfigError, NotebookError
+from landscape.errors import ConfigError, LandscapeError, NotebookError
 from landscape.notebooks import begin
 from landscape.notebooks import estimate as estimate_module
+from landscape.notebooks import given as given_module
 from landscape.notebooks.estimate import Work, estimate_seconds, in_words
 from landscape.notebooks.profile import find_profile
 from landscape.notebooks.suite import _compact
@@ -129,6 +135,43 @@ def test_a_training_takes_as_long_as_its_gradients(root, monkeypatch, options, g
     assert other - 0.3 == pytest.approx(gradients * (plain - 0.3))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dataset": "mnist1d", "model": "resnet20"}, r"'resnet20' cannot take inputs of shape \(1, 40\).*Use 'cnn1d'"),
+        ({"dataset": "digits", "model": "cnn1d"}, r"'cnn1d' cannot take inputs of shape \(1, 8, 8\).*Use 'smallcnn'"),
+        ({"dataset": "cifar10", "model": "mlp"}, "files of 'cifar10' are not in .*landscape data download cifar10"),
+        ({"dataset": "folder:{root}/own", "model": "vgg11_bn"}, r"cannot take inputs of shape \(3, 16, 16\)"),
+        ({"dataset": "digits", "model": "own:five"}, r"does not fit the data 'digits'.*of 10 classes.*shape \(B, 5\)"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_with_the_plan(root, monkeypatch, given, message):
+    for split, label in itertools.product(("train", "test"), ("a", "b")):
+        image = Path(root).parent / "own" / split / label / "0.png"
+        image.parent.mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(image)
+    own = types.ModuleType("own")
+    own.five = _five  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own", own)
+    given = given | {"dataset": given["dataset"].format(root=Path(root).parent)}
+    suite = begin(root=root, data_root=str(Path(root).parent), mode="static", epochs=1, **given)
+    with pytest.raises(LandscapeError, match=message):
+        suite.plan({"SGD": suite.config(), "SAM": suite.config(optimizer="sam")})
+
+
+def _five(classes, input_shape):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+
+
+def test_each_kind_of_training_is_tried_once(root, monkeypatch):
+    tried = []
+    monkeypatch.setattr(given_module, "check_feasible", lambda config, *rest: tried.append(config.batch_size))
+    suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=1)
+    settings = [{"optimizer": name, "seed": seed} for name in ("sgd", "sam") for seed in range(3)]
+    suite.plan([suite.config(**each) for each in (*settings, {"batch_size": 7})])
+    assert tried == [suite.config().batch_size, 7]
+
+
 def test_the_plan_is_said_before_anything_is_computed(root, capsys):
     suite = begin(root=root, mode="static", dataset="digits", model="mlp", epochs=1, points=3)
     config = suite.config(limit=50, test_limit=50, batch_size=25)
@@ -154,10 +197,10 @@ def test_the_plan_is_said_before_anything_is_computed(root, capsys):
     assert "About a second" in capsys.readouterr().out
 
 
-def test_no_estimate_where_the_data_is_not_there(root, capsys):
+def test_no_estimate_of_analyses_where_the_data_is_not_there(root, capsys):
     suite = begin(root=root, mode="static", dataset="cifar10", model="mlp", data_root="")
     suite.data_root = suite.root / "nothing"
-    suite.plan(suite.config())
+    suite.plan(losses=3)
     assert "An unknown time" in capsys.readouterr().out
 
 

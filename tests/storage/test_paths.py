@@ -17,6 +17,7 @@ from landscape.storage import (
     as_path,
     load_arrays,
     read_json,
+    require_file,
     require_writable,
     safe_join,
     save_arrays,
@@ -138,3 +139,11 @@ def test_names_that_are_no_text_but_files_have_them_are_taken(tmp_path):
     name = os.fsdecode(b"caf\xe9")  # latin-1, as old disks hold it
     write_text(tmp_path / name, "a")
     assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"caf\xe9"]
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "a" * 5000, "."])
+def test_a_file_that_is_not_there(tmp_path, name):
+    with pytest.raises(StorageError, match=r"There is no file .*What to do: Check the path\."):
+        require_file(tmp_path / name)
+    (tmp_path / "whole").write_text("")
+    assert require_file(str(tmp_path / "whole")) == tmp_path / "whole"

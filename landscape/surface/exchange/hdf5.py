@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from landscape.arguments import check_kind
 from landscape.config import is_number, require, require_name
-from landscape.errors import CorruptFileError, DataError, MismatchError, MissingDependencyError, StorageError, shown
-from landscape.storage import as_path, replacing
-from landscape.surface.arguments import check_kind
+from landscape.errors import CorruptFileError, DataError, MismatchError, MissingDependencyError, shown
+from landscape.storage import replacing, require_file
 from landscape.surface.exchange.imported import imported_result, status_of
 from landscape.surface.results import INTERPOLATED, MISSING, Line, Surface
 
@@ -114,9 +114,7 @@ def import_hdf5(
     known = missing is None or is_number(missing)
     require(known, "missing", "a loss, or None", missing, "Use -1.0, what loss-landscape writes.")
     h5py = _h5py()
-    path = as_path(path)
-    if not os.path.isfile(path):
-        raise StorageError(f"There is no file {path}.", fix="Check the path.")
+    path = require_file(path)
     try:
         with h5py.File(path, "r") as file:
             found = {key: np.asarray(file[key][()], dtype=np.float64) for key in _wanted(path, file, split)}

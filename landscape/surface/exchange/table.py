@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from landscape.errors import CorruptFileError, DataError, MismatchError, StorageError, shown
-from landscape.storage import as_path, write_text
-from landscape.surface.arguments import check_kind
+from landscape.arguments import check_kind
+from landscape.errors import CorruptFileError, DataError, MismatchError, shown
+from landscape.storage import require_file, write_text
 from landscape.surface.exchange.imported import imported_result, status_of
 from landscape.surface.results import (
     DONE,
@@ -122,7 +122,7 @@ def import_csv(path: str | os.PathLike[str]) -> Line | Surface:
         CorruptFileError: It is no such table, or a number cannot be read.
         MismatchError: Two rows are of one point, or the points are no grid.
     """
-    header, rows = _read(as_path(path))
+    header, rows = _read(require_file(path))
     names = [name for name in ("alpha", "beta") if name in header]
     if "alpha" not in header or "loss" not in header:
         raise CorruptFileError(
@@ -182,8 +182,6 @@ def _number(value: float) -> str:
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    if not os.path.isfile(path):
-        raise StorageError(f"There is no file {path}.", fix="Check the path.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file) if row]

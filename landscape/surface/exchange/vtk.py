@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from landscape.errors import DataError, shown
+from landscape.arguments import check_kind
+from landscape.errors import DataError
 from landscape.storage import write_text
 from landscape.surface.results import INTERPOLATED, Surface
 
@@ -35,14 +36,9 @@ def export_vtp(surface: Surface, path: str | os.PathLike[str], *, log: bool = Fa
     References:
         VTK file formats, https://docs.vtk.org/en/latest/design_documents/VTKFileFormats.html.
     """
-    if not isinstance(surface, Surface):
-        several = isinstance(surface, Mapping)
-        raise DataError(
-            "Only surfaces are written for ParaView.",
-            expected="a Surface",
-            got=shown(surface),
-            fix="Write a file for each surface." if several else "Write a .csv file: it holds lines and paths too.",
-        )
+    several = isinstance(surface, Mapping)
+    fix = "Write a file for each surface." if several else "Write a .csv file: it holds lines and paths too."
+    check_kind(surface, Surface, "Only surfaces are written for ParaView.", fix=fix, error=DataError)
     loss = surface.loss
     visible = np.isfinite(loss) & (loss > 0) if log else np.isfinite(loss)
     if not visible.any():

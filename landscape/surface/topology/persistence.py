@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import check_kind
 from landscape.errors import DataError
-from landscape.surface.arguments import check_kind
 from landscape.surface.results import MISSING, Surface
 from landscape.surface.topology.results import Topology
 
