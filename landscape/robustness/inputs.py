@@ -43,6 +43,8 @@ class PerturbedInputs(StoredResult):
         broken: (E, N) bool: misclassified within the radius, as :class:`RobustAccuracy` counts it.
         settings: The attack's (plain JSON values).
         provenance: What was attacked (plain JSON values).
+        images: Whether the inputs are images, with pixels from 0 to 1; else they stand for themselves, without limits.
+        class_names: K names; "0" to "K-1" where there are none.
         complete: False where Ctrl-C ended it early: it is then of the examples done by then.
 
     Example:
@@ -64,6 +66,8 @@ class PerturbedInputs(StoredResult):
     broken: np.ndarray
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    images: bool = True
+    class_names: tuple[str, ...] = ()
     complete: bool = True
     _names: ClassVar[tuple[str, ...]] = (
         "epsilons", "clean", "inputs", "labels", "clean_logits", "logits", "broken",
@@ -85,6 +89,8 @@ class PerturbedInputs(StoredResult):
         }
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
+        names = tuple(map(str, self.class_names or range(logits.shape[1])))
+        object.__setattr__(self, "class_names", names)
 
     @property
     def examples(self) -> int:
@@ -114,7 +120,8 @@ class PerturbedInputs(StoredResult):
         return f"PerturbedInputs({self.attack}, {self.norm}, {self.examples} examples; {told})"
 
     def _packed(self) -> tuple[Mapping[str, np.ndarray], Any]:
-        text = {name: getattr(self, name) for name in ("attack", "norm", "settings", "provenance", "complete")}
+        names = ("attack", "norm", "settings", "provenance", "images", "class_names", "complete")
+        text = {name: getattr(self, name) for name in names}
         return {name: getattr(self, name) for name in self._names}, text
 
     @classmethod
@@ -203,6 +210,8 @@ def perturbed(
         epsilons=np.array(epsilons),
         settings=settings,
         provenance=pixel_model.objective.provenance(),
+        images=pixel_model.high is not None,
+        class_names=data.class_names,
         complete=len(arrays["labels"]) == len(data),
         **arrays,
     )

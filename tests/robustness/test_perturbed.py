@@ -116,7 +116,8 @@ def test_signals_have_no_limits() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
     found = perturbed(model, data, attack="fgsm", epsilon=2.5, progress=False)
     changed = np.abs(found.inputs[0] - found.clean)[~(found.clean_logits.argmax(1) != 0)]
-    assert (np.isclose(changed, 2.5)).all()
+    assert changed.size and np.isclose(changed, 2.5).all()
+    assert not found.images and found.class_names == ("0", "1")
 
 
 def test_they_are_saved_and_read_back(trained, tmp_path) -> None:
@@ -124,6 +125,7 @@ def test_they_are_saved_and_read_back(trained, tmp_path) -> None:
     found.save(tmp_path / "inputs.npz")
     again = PerturbedInputs.load(tmp_path / "inputs.npz")
     assert np.array_equal(again.inputs, found.inputs) and again.settings == found.settings
+    assert again.images and again.class_names == found.class_names == tuple("0123456789")
     assert repr(again) == repr(found) and "broken" in repr(found)
     with pytest.raises(ValueError, match="read-only"):
         again.inputs[0, 0] = 0.0
