@@ -19,7 +19,7 @@ from landscape.plotting.memorized import answers, memorization
 from landscape.plotting.merge_tree import merge_tree
 from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
-from landscape.plotting.robustness import robustness
+from landscape.plotting.robustness import robustness, sharpness_robustness
 from landscape.plotting.spectrum import density
 from landscape.plotting.style import METHODS, styles
 from landscape.plotting.surfaces import contour, surface3d
@@ -53,6 +53,7 @@ __all__ = [
     "relation",
     "robustness",
     "sharpness",
+    "sharpness_robustness",
     "sharpness_table",
     "slider_figure",
     "styles",

@@ -26,8 +26,8 @@ class Series:
     ``x`` and ``y`` are (N,); ``error`` (N,) is the half width of the band around ``y`` and ``x_error`` (N,) that of
     the bars along ``x``; ``limits``, (N,) each, are the ends of a band that need not lie around ``y``. ``name`` ""
     keeps the series out of the legend; ``hover`` is one text a point. Points without a line have bars in place of the
-    band. ``hollow`` (N,) says which markers are drawn open. ``bars`` are horizontal, from 0 to ``x`` at the height
-    ``y``.
+    band, between the same ends. ``hollow`` (N,) says which markers are drawn open. ``bars`` are horizontal, from 0 to
+    ``x`` at the height ``y``.
     """
 
     name: str
@@ -178,9 +178,11 @@ def _with_zero(panel: Axes) -> Axes:
 
 def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return x, lower and upper of a series' band, each (N,), NaN without a finite value; None without a band."""
+    if not series.line:
+        return None
     if series.limits is not None:
         lower, upper = series.limits
-    elif series.error is None or not series.line or not np.any(np.nan_to_num(series.error) > 0):
+    elif series.error is None or not np.any(np.nan_to_num(series.error) > 0):
         return None
     else:
         lower, upper = series.y - series.error, series.y + series.error
@@ -189,6 +191,15 @@ def band_limits(series: Series, log: bool) -> tuple[np.ndarray, np.ndarray, np.n
         lower = np.maximum(lower, 0.1 * positive.min() if positive.size else np.nan)
     lost = ~(np.isfinite(lower) & np.isfinite(upper) & np.isfinite(series.x))
     return series.x, np.where(lost, np.nan, lower), np.where(lost, np.nan, upper)
+
+
+def bar_lengths(series: Series) -> np.ndarray | None:
+    """Return how far the bars of points without a line reach below and above them, (2, N); None without bars."""
+    if series.line:
+        return None
+    if series.limits is not None:
+        return np.nan_to_num(np.stack([series.y - series.limits[0], series.limits[1] - series.y])).clip(min=0)
+    return None if series.error is None else np.nan_to_num(np.stack([series.error, series.error]))
 
 
 def log_scale(panel: Axes, *, x: bool) -> Scale:

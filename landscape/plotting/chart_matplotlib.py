@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, bar_lengths, log_scale, log_ticks
 from landscape.plotting.matplotlib_base import GRAY, LABEL, new_figure, plain_axes
 from landscape.plotting.style import MATPLOTLIB_DASHES, MATPLOTLIB_MARKERS
 from landscape.plotting.units import wrapped_label
@@ -71,7 +71,7 @@ def _curve(axes: Any, series: Series, panel: Axes) -> Any:
         "linestyle": MATPLOTLIB_DASHES[series.style.dash] if series.line else "none",
         "linewidth": series.width * 0.85,
     }
-    bars = {"xerr": series.x_error, "yerr": None if series.line else series.error}
+    bars = {"xerr": series.x_error, "yerr": bar_lengths(series)}
     bars = {name: np.nan_to_num(half) for name, half in bars.items() if half is not None}
     if bars:
         drawn = axes.errorbar(series.x, series.y, capsize=3, elinewidth=1.6, **bars, **look)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.plotting.chart import Axes, Chart, Series, band_limits, log_scale, log_ticks
+from landscape.plotting.chart import Axes, Chart, Series, band_limits, bar_lengths, log_scale, log_ticks
 from landscape.plotting.plotly_base import AXIS, dress, legend_below, wrapped
 from landscape.plotting.style import INK, translucent
 from landscape.plotting.units import wrapped_label
@@ -97,7 +97,7 @@ def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter | go.Bar:
             "symbol": [symbol + "-open" * bool(open_) for open_ in hollow] if hollow.any() else symbol,
             "size": series.size,
         },
-        error_y=_errors(None if series.line else series.error),
+        error_y=_bars(series),
         text=series.hover,
         connectgaps=False,
     )
@@ -105,6 +105,13 @@ def _curve(series: Series, panel: Axes, legend: bool) -> go.Scatter | go.Bar:
 
 def _errors(half: np.ndarray | None) -> dict[str, Any] | None:
     return None if half is None else {"type": "data", "array": np.nan_to_num(half), "thickness": 2, "width": 6}
+
+
+def _bars(series: Series) -> dict[str, Any] | None:
+    lengths = bar_lengths(series)
+    if lengths is None or series.limits is None:
+        return _errors(None if lengths is None else lengths[1])
+    return {"type": "data", "array": lengths[1], "arrayminus": lengths[0], "thickness": 2, "width": 6}
 
 
 def _hover(series: Series, panel: Axes) -> str:

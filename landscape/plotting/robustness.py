@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from landscape.errors import DataError
-from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
-from landscape.plotting.style import styles
+import numpy as np
+
+from landscape.errors import DataError, MismatchError
+from landscape.plotting.chart import Axes, Backend, Chart, Note, Series, draw
+from landscape.plotting.comparison import METRICS, cell
+from landscape.plotting.measures import MEANINGS
+from landscape.plotting.scale import spans_decade
+from landscape.plotting.style import Style, styles
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import plotly.graph_objects as go
 
+    from landscape.curvature.results import Estimate
     from landscape.robustness.results import RobustAccuracy
+
+    Measured = Mapping[str, Estimate]
 
 _NORMS = {"l2": "radius (L2 norm, pixels from 0 to 1)", "linf": "radius (L-infinity norm, in 1/255)"}
 
@@ -77,3 +85,145 @@ def robustness(
     caption = f"Over {' and '.join(map(str, counts))} examples. What an attack missed would lower a curve."
     chart = Chart(title=title, caption=caption, panels=tuple(panels), columns=2, band="95 % interval")
     return draw(chart, backend)
+
+
+def sharpness_robustness(
+    measured: Mapping[str, Measured | Sequence[Measured]],
+    found: Mapping[str, RobustAccuracy | Sequence[RobustAccuracy]],
+    *,
+    epsilon: float,
+    measures: Sequence[str] | None = None,
+    backend: Backend = "plotly",
+    title: str = "Is the flatter network the more robust one?",
+) -> go.Figure | matplotlib.figure.Figure:
+    """Draw robust accuracy against sharpness: a point for each network, a panel for each measure.
+
+    Args:
+        measured: Label -> measure -> estimate, as :func:`landscape.measure` gives it; or label -> those of several
+            networks, which share a look.
+        found: Label -> robust accuracy, or label -> those of the same networks in the same order.
+        epsilon: At which of their radii.
+        measures: Which measures, in order; those of the first network by default.
+        backend: "plotly" or "matplotlib".
+        title: What is seen.
+
+    Returns:
+        The figure. Bars are Wilson's 95 % interval upwards and one standard error sideways; the horizontal axis is
+        logarithmic where all values are positive and span over a decade.
+
+    Raises:
+        ConfigError: The backend is unknown.
+        DataError: There is nothing to draw, or a measure or the radius is missing.
+        MismatchError: Labels, numbers of networks, norms or numbers of examples differ.
+
+    Example:
+        >>> from math import nan
+        >>> from landscape.curvature import Estimate
+        >>> from landscape.robustness import RobustAccuracy
+        >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[1.0], broken=[[True, False]], sizes=[[0.5, nan]],
+        ...     settings={}, provenance={})
+        >>> figure = sharpness_robustness({"SGD": {"trace": Estimate(3.0, 0.1, 0)}}, {"SGD": one}, epsilon=1.0)
+        >>> figure.data[0].x.tolist(), figure.data[0].y.tolist()
+        ([3.0], [50.0])
+    """
+    numbers, shares = _networks(measured, found)
+    names = list(next(iter(numbers.values()))[0]) if measures is None else list(measures)
+    _check_measures(numbers, names)
+    places = {label: [_place(one, epsilon) for one in its] for label, its in shares.items()}
+    looks, first = styles(numbers), next(iter(shares.values()))[0]
+    panels = tuple(_against(name, numbers, shares, places, looks) for name in names)
+    radius = f"{255 * epsilon:.3g}/255 (L-infinity)" if first.norm == "linf" else f"{epsilon:.3g} (L2)"
+    count = sum(map(len, numbers.values()))
+    said = f"{count} networks, {first.examples:,} examples each, changed within {radius}. "
+    said += "Bars: Wilson's 95 % interval upwards, ± 1 standard error sideways."
+    chart = Chart(title=title, caption=said, panels=panels, share_y=len(panels) > 1, legend=len(panels) > 1)
+    return draw(chart, backend)
+
+
+def _networks(measured: Any, found: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return label -> networks of both, checked against each other."""
+    if not measured or not found:
+        raise DataError("There is nothing to draw.", expected="label -> measures, and label -> robust accuracy")
+    numbers = {str(label): list(one) if isinstance(one, Sequence) else [one] for label, one in measured.items()}
+    shares = {str(label): list(one) if isinstance(one, Sequence) else [one] for label, one in found.items()}
+    counts, others = ({label: len(its) for label, its in each.items()} for each in (numbers, shares))
+    if counts != others:
+        raise MismatchError("Measures and accuracies are of other networks.", expected=counts, got=others)
+    kinds = {(one.norm, one.examples) for its in shares.values() for one in its}
+    if len(kinds) > 1:
+        raise MismatchError("These accuracies cannot be compared.", expected="one norm, one set of examples", got=kinds)
+    return numbers, shares
+
+
+def _check_measures(numbers: Mapping[str, Sequence[Any]], names: Sequence[str]) -> None:
+    for label, its in numbers.items():
+        missing = [name for name in names for one in its if name not in one]
+        if missing or not names:
+            raise DataError(f"{label} has no measure {', '.join(missing)}.", expected=list(names), got=list(its[0]))
+
+
+def _place(one: RobustAccuracy, epsilon: float) -> int:
+    row = int(np.argmin(np.abs(one.epsilons - epsilon)))
+    if not np.isclose(one.epsilons[row], epsilon):
+        raise DataError("There is no accuracy at this radius.", expected=one.epsilons.tolist(), got=epsilon)
+    return row
+
+
+def _against(
+    name: str,
+    numbers: Mapping[str, Sequence[Any]],
+    shares: Mapping[str, Sequence[RobustAccuracy]],
+    places: Mapping[str, Sequence[int]],
+    looks: Mapping[str, Style],
+) -> Axes:
+    """Build one panel."""
+    series = []
+    for label, its in numbers.items():
+        rows = list(zip(shares[label], places[label], strict=True))
+        value, error = (np.array([getattr(one[name], field) for one in its], float) for field in ("value", "stderr"))
+        y = np.array([100 * one.accuracy[row] for one, row in rows])
+        low, high = (np.array([100 * one.interval[row, side] for one, row in rows]) for side in (0, 1))
+        hover = tuple(
+            f"<b>{label}</b><br>{name}: {cell(x, s)}<br>{share:.1f} % right (95 %: {a:.1f} to {b:.1f})"
+            for x, s, share, a, b in zip(value, error, y, low, high, strict=True)
+        )
+        series.append(Series(
+            name=label, x=value, y=y, x_error=error if np.nan_to_num(error).any() else None, limits=(low, high),
+            style=looks[label], line=False, size=10, hover=hover,
+        ))  # fmt: skip
+    every = np.concatenate([one.x for one in series])
+    log = spans_decade(every)
+    unit, larger = MEANINGS.get(name, ("", "sharper"))
+    heading = METRICS[name].name if name in METRICS else name
+    told = f"{heading}{f' ({unit})' * bool(unit)}{', log scale' * log}: to the right {larger}"
+    return Axes(
+        series=tuple(series), x_label=told, y_label="robust accuracy (%)", log_x=log, notes=_labels(series, log),
+    )  # fmt: skip
+
+
+def _labels(series: Sequence[Series], log: bool) -> tuple[Note, ...]:
+    """Name one point of each label, on the side where it covers least of what is there."""
+    across = [np.log10(one.x) if log else one.x for one in series]
+    wide, high = (float(np.ptp(np.concatenate(each))) or 1.0 for each in (across, [one.y for one in series]))
+    taken = [
+        (x / wide, y / high) for xs, one in zip(across, series, strict=True) for x, y in zip(xs, one.y, strict=True)
+    ]
+    notes = []
+    for xs, one in zip(across, series, strict=True):
+        length = 0.03 * len(one.name)
+        best: tuple[float, int, Literal["left", "right", "above"], tuple[float, float]] | None = None
+        for k, (x, y) in enumerate(zip(xs, one.y, strict=True)):
+            sides: dict[Any, tuple[float, float]] = {
+                "right": (x / wide + 0.03 + length / 2, y / high),
+                "left": (x / wide - 0.03 - length / 2, y / high),
+                "above": (x / wide, y / high + 0.07),
+            }
+            for side, (u, v) in sides.items():
+                covered = sum(abs(u - a) < length / 2 + 0.04 and abs(v - b) < 0.06 for a, b in taken)
+                if best is None or covered < best[0]:
+                    best = (covered, k, side, (u, v))
+        if best is not None:
+            _, k, side, (u, v) = best
+            taken += [(u - length / 3, v), (u, v), (u + length / 3, v)]
+            notes.append(Note(x=float(one.x[k]), y=float(one.y[k]), text=one.name, color=one.style.color, side=side))
+    return tuple(notes)

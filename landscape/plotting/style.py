@@ -104,6 +104,7 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
         True
     """
     labels = list(dict.fromkeys(labels))
+    named = len({name for label in labels if (name := method_of(label))})
     taken = {METHODS[name].color for label in labels if (name := method_of(label))}
     free = [color for color in OKABE_ITO if color not in taken] or list(OKABE_ITO)
     result: dict[str, Style] = {}
@@ -112,7 +113,8 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     for label in labels:
         name = method_of(label)
         if name is None:
-            base = Style(color=free[others % len(free)], dash=DASHES[others % 6], marker=MARKERS[others % 8])
+            look = others + named  # those of the methods are taken too
+            base = Style(color=free[others % len(free)], dash=DASHES[look % 6], marker=MARKERS[look % 8])
             others += 1
             result[label] = base
             continue

@@ -2,6 +2,15 @@
 
 from landscape.robustness.accuracy import robust_accuracy
 from landscape.robustness.attacks import ATTACKS, Attack
+from landscape.robustness.inputs import PerturbedInputs, perturbed
 from landscape.robustness.results import RobustAccuracy, worst_case
 
-__all__ = ["ATTACKS", "Attack", "RobustAccuracy", "robust_accuracy", "worst_case"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "PerturbedInputs",
+    "RobustAccuracy",
+    "perturbed",
+    "robust_accuracy",
+    "worst_case",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,17 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.config import is_number, is_whole, require
 from landscape.datasets import Dataset
-from landscape.errors import ConfigError, DataError, shown, unknown_name
-from landscape.progress import progress_bar
-from landscape.robustness.attacks import ATTACKS, Attack, break_within, deepfool, effort_of
-from landscape.robustness.pixels import LOSSES, PixelModel, wrong
+from landscape.robustness.attacks import Attack, break_within, deepfool, effort_of
+from landscape.robustness.pixels import PixelModel, wrong
 from landscape.robustness.results import RobustAccuracy
-from landscape.seeding import generator
-
-_OVERSHOOT, _CANDIDATES = 0.02, 10  # Moosavi-Dezfooli et al. 2016, section 3; ten classes, as its code looks at
-_BATCH = 128
+from landscape.robustness.settings import (
+    BATCH,
+    CANDIDATES,
+    OVERSHOOT,
+    check_data,
+    checked,
+    over_batches,
+    radii_of,
+    streams,
+)
 
 
 def robust_accuracy(
@@ -33,9 +35,9 @@ def robust_accuracy(
     step_size: float | None = None,
     starts: int | None = None,
     loss: str = "cross_entropy",
-    overshoot: float = _OVERSHOOT,
+    overshoot: float = OVERSHOOT,
     seed: int = 0,
-    batch_size: int = _BATCH,
+    batch_size: int = BATCH,
     progress: bool = True,
 ) -> RobustAccuracy:
     """Attack every example and count those that hold.
@@ -83,28 +85,16 @@ def robust_accuracy(
         A. Bietti et al., A Kernel Perspective for Regularizing Deep Neural Networks, ICML 2019, section 4 (its PGD);
         and :data:`ATTACKS` for each attack.
     """
-    epsilons = _radii(epsilon)
-    chosen = _checked(attack, steps, step_size, starts, loss, overshoot, batch_size)
-    if not isinstance(data, Dataset):
-        raise DataError(
-            "The data is no Dataset.",
-            expected="a landscape Dataset, which knows how inputs are normalized",
-            got=type(data).__name__,
-            fix='Use run.dataset("test") or Dataset(...).',
-        )
+    epsilons = radii_of(epsilon)
+    chosen = checked(attack, steps, step_size, starts, loss, overshoot, batch_size)
+    check_data(data)
     pixel_model = PixelModel(model, data)
     settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss, "seed": seed}
     settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.minimal else None}
-    found: list[Tensor] = []
-    with progress_bar(total=len(data), desc=attack, unit="example", enabled=progress) as bar:
-        try:
-            for first in range(0, len(data), batch_size):
-                part = slice(first, min(first + batch_size, len(data)))
-                found.append(_batch(pixel_model, part, chosen, epsilons, settings))
-                bar.update(part.stop - part.start)
-        except KeyboardInterrupt:
-            if not found:
-                raise
+    found = over_batches(
+        lambda part: _batch(pixel_model, part, chosen, epsilons, settings),
+        len(data), batch_size, name=attack, progress=progress,
+    )  # fmt: skip
     sizes = torch.cat(found, dim=1).double().cpu().numpy()
     return RobustAccuracy(
         attack=attack,
@@ -126,12 +116,12 @@ def _batch(model: PixelModel, part: slice, attack: Attack, epsilons: list[float]
     found[:, missed] = 0.0
     left = (~missed).nonzero().squeeze(1)
     if attack.minimal:
-        options = {"steps": settings["steps"], "overshoot": settings["overshoot"], "candidates": _CANDIDATES}
-        sizes = deepfool(model, clean[left], labels[left], attack.norm, **options) if len(left) else left.to(clean)
+        options = {"steps": settings["steps"], "overshoot": settings["overshoot"], "candidates": CANDIDATES}
+        sizes = deepfool(model, clean[left], labels[left], attack.norm, **options)[0] if len(left) else left.to(clean)
         for row, epsilon in enumerate(epsilons):
             found[row, left] = torch.where(sizes <= epsilon, sizes, torch.nan)
         return found
-    names = ("robustness", settings["attack"], part.start)
+    stream = streams(settings["attack"], part.start, settings["seed"], clean.device)
     for row, epsilon in enumerate(epsilons):
         if row:
             found[row] = found[row - 1]
@@ -140,52 +130,5 @@ def _batch(model: PixelModel, part: slice, attack: Attack, epsilons: list[float]
             continue
         keys = ("steps", "step_size", "starts", "loss")
         effort = effort_of(attack, epsilon, **{key: settings[key] for key in keys})
-
-        def stream(start: int) -> torch.Generator:
-            return generator(settings["seed"], *names, start, device=clean.device)
-
-        found[row, left] = break_within(model, clean[left], labels[left], epsilon, attack, effort, stream)
+        found[row, left] = break_within(model, clean, labels, left, epsilon, attack, effort, stream)
     return found
-
-
-def _radii(epsilon: float | Sequence[float]) -> list[float]:
-    """The radii in ascending order, each once."""
-    given: Any = [epsilon] if is_number(epsilon) else epsilon
-    several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and len(given) > 0
-    numbers = several and all(is_number(each) or isinstance(each, np.number) for each in given)
-    values = [float(each) for each in given] if numbers else [math.nan]
-    if not all(math.isfinite(each) and each >= 0 for each in values):
-        raise ConfigError(
-            "epsilon is out of range.",
-            expected="a radius of at least 0, or several of them",
-            got=shown(epsilon),
-            fix="Pixels run from 0 to 1: L-infinity radii are a few / 255, L2 radii about 0.1 to 2.",
-        )
-    return sorted(set(values))
-
-
-def _checked(
-    attack: str,
-    steps: int | None,
-    step_size: float | None,
-    starts: int | None,
-    loss: str,
-    overshoot: float,
-    batch_size: int,
-) -> Attack:
-    """Check the settings and return the attack."""
-    if not isinstance(attack, str) or attack not in ATTACKS:
-        raise unknown_name("attack", attack, ATTACKS)
-    if not isinstance(loss, str) or loss not in LOSSES:
-        raise unknown_name("loss", loss, LOSSES)
-    for name, count in (("steps", steps), ("starts", starts), ("batch_size", batch_size)):
-        require(count is None or (is_whole(count) and count >= 1), name, "a whole number of at least 1", count)
-    long = is_number(step_size) and math.isfinite(step_size) and step_size > 0
-    require(step_size is None or long, "step_size", "a number above 0", step_size)
-    far = is_number(overshoot) and math.isfinite(overshoot) and overshoot >= 0
-    require(far, "overshoot", "a number of at least 0", overshoot)
-    chosen = ATTACKS[attack]
-    for name, value in (("steps", steps), ("step_size", step_size), ("starts", starts)):
-        fix = "Leave it out, or use pgd-l2 or pgd-linf."
-        require(value is None or name in chosen.reads, name, f"nothing: {attack} does not read it", value, fix)
-    return chosen

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -108,51 +109,114 @@ class Effort:
 Stream = Callable[[int], torch.Generator]
 
 
-def break_within(
-    model: PixelModel, clean: Tensor, labels: Tensor, epsilon: float, attack: Attack, effort: Effort, stream: Stream
-) -> Tensor:
-    """Look for a misclassified input within a ball around each example.
+class Visit(NamedTuple):
+    """Points that an attack comes by.
 
-    Every point that the attack comes by counts, so more steps or starts never find less; who is broken is left alone
-    from then on.
+    Attributes:
+        rows: (b,) which examples.
+        change: (b, ...) what is added to each.
+        logits: (b, K) what the model says there.
+        missed: (b,) bool: which are misclassified.
+    """
+
+    rows: Tensor
+    change: Tensor
+    logits: Tensor
+    missed: Tensor
+
+
+def visits(
+    model: PixelModel,
+    clean: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    epsilon: float,
+    attack: Attack,
+    effort: Effort,
+    stream: Stream,
+    *,
+    beyond: bool = False,
+) -> Iterator[Visit]:
+    """Yield every point that an attack with a radius comes by, start by start and step by step.
 
     Args:
         model: What is attacked.
         clean: (B, ...) pixels.
         labels: (B,).
+        rows: (b,) which of them are attacked.
         epsilon: The radius, above 0.
         attack: The norm, and how to begin.
         effort: How hard to try.
         stream: The generator of each start.
-
-    Returns:
-        (B,) the sizes of the changes found; NaN where none was found.
+        beyond: Whether examples that are misclassified somewhere are followed further; else they are left alone from
+            then on.
     """
-    found = torch.full((len(clean),), torch.nan, dtype=clean.dtype, device=clean.device)
+    broken = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
     for start in range(effort.starts):
-        left = found.isnan().nonzero().squeeze(1)
+        left = rows if beyond else rows[~broken[rows]]
         if not len(left):
-            break
-        x, y = clean[left], labels[left]
+            return
+        x = clean[left]
         change = torch.zeros_like(clean)
         if attack.random or start:  # drawn for all: what one example gets does not depend on who is broken
             change = random_point(clean, epsilon, attack.norm, stream(start))
         change = model.inside(x + change[left]) - x
         if attack.noise:
             with torch.no_grad():
-                missed = wrong(model(x + change), y)
-            found[left[missed]] = size(change[missed], attack.norm)
+                logits = model(x + change)
+            found = iter([Visit(left, change, logits, wrong(logits, labels[left]))])
         else:
-            found[left] = _climb(model, x, y, change, epsilon, attack.norm, effort)
-    return found
+            found = _climb(model, clean, labels, left, change, epsilon, attack.norm, effort, beyond)
+        for visit in found:
+            broken[visit.rows[visit.missed]] = True
+            yield visit
+
+
+def break_within(
+    model: PixelModel,
+    clean: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    epsilon: float,
+    attack: Attack,
+    effort: Effort,
+    stream: Stream,
+) -> Tensor:
+    """Look for a misclassified input within a ball around some examples.
+
+    Every point that the attack comes by counts, so more steps or starts never find less.
+
+    Args:
+        model: What is attacked.
+        clean: (B, ...) pixels.
+        labels: (B,).
+        rows: (b,) which of them are attacked.
+        epsilon: The radius, above 0.
+        attack: The norm, and how to begin.
+        effort: How hard to try.
+        stream: The generator of each start.
+
+    Returns:
+        (b,) the sizes of the changes found; NaN where none was found.
+    """
+    found = torch.full((len(clean),), torch.nan, dtype=clean.dtype, device=clean.device)
+    for visit in visits(model, clean, labels, rows, epsilon, attack, effort, stream):
+        found[visit.rows[visit.missed]] = size(visit.change[visit.missed], attack.norm)
+    return found[rows]
 
 
 def _climb(
-    model: PixelModel, clean: Tensor, labels: Tensor, change: Tensor, epsilon: float, norm: Norm, effort: Effort
-) -> Tensor:
-    """Climb from one start; return the sizes of the changes that break, (B,), NaN where none does."""
-    found = torch.full((len(clean),), torch.nan, dtype=clean.dtype, device=clean.device)
-    rows = torch.arange(len(clean), device=clean.device)
+    model: PixelModel,
+    clean: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    change: Tensor,
+    epsilon: float,
+    norm: Norm,
+    effort: Effort,
+    beyond: bool,
+) -> Iterator[Visit]:
+    """Climb from one start."""
     for step in range(effort.steps + 1):
         x, y = clean[rows], labels[rows]
         if step < effort.steps:
@@ -161,18 +225,20 @@ def _climb(
             with torch.no_grad():
                 gradient, logits = None, model(x + change)
         missed = wrong(logits, y)
-        found[rows[missed]] = size(change[missed], norm)
-        if gradient is None or bool(missed.all()):
-            break
-        rows, x, change, gradient = (each[~missed] for each in (rows, x, change, gradient))
+        yield Visit(rows, change, logits, missed)
+        if gradient is None:
+            return
+        if not beyond:
+            if bool(missed.all()):
+                return
+            rows, x, change, gradient = (each[~missed] for each in (rows, x, change, gradient))
         moved = project(change + effort.step_size * steepest(gradient, norm), epsilon, norm)
         change = model.inside(x + moved) - x  # clamping brings every pixel nearer to its own: still within the ball
-    return found
 
 
 def deepfool(
     model: PixelModel, clean: Tensor, labels: Tensor, norm: Norm, *, steps: int, overshoot: float, candidates: int
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Look for the smallest change that breaks each example.
 
     Definition: with ``f'_k = f_k - f_y`` and its gradient ``w'_k``, the nearest border is that of the class k with the
@@ -189,9 +255,10 @@ def deepfool(
         candidates: How many classes are looked at: those with the largest logits.
 
     Returns:
-        (B,) the sizes of the changes found; NaN where none was found.
+        (B,) the sizes of the changes found, NaN where none was found; and (B, ...) the changes, 0 there.
     """
     found = torch.full((len(clean),), torch.nan, dtype=clean.dtype, device=clean.device)
+    changes = torch.zeros_like(clean)
     rows, change = torch.arange(len(clean), device=clean.device), torch.zeros_like(clean)
     others = _candidates(model, clean, labels, candidates)
     for step in range(steps + 1):
@@ -199,12 +266,12 @@ def deepfool(
         tried = model.inside(x + (1.0 + overshoot) * change) - x
         with torch.no_grad():
             missed = wrong(model(x + tried), y)
-        found[rows[missed]] = size(tried[missed], norm)
+        found[rows[missed]], changes[rows[missed]] = size(tried[missed], norm), tried[missed]
         if step == steps or bool(missed.all()):
             break
         rows, x, y, change, others = (each[~missed] for each in (rows, x, y, change, others))
         change = change + _to_the_border(model, x + (1.0 + overshoot) * change, y, others, norm)
-    return found
+    return found, changes
 
 
 def _candidates(model: PixelModel, clean: Tensor, labels: Tensor, count: int) -> Tensor:

@@ -9,6 +9,7 @@ from landscape.widgets.mode import display_mode
 from landscape.widgets.monitor import TrainingMonitor
 from landscape.widgets.panel import Panel
 from landscape.widgets.perturbation import PerturbationExplorer
+from landscape.widgets.robustness import RobustnessExplorer
 from landscape.widgets.runs import RunComparison
 from landscape.widgets.show import show, show_comparison, show_markdown
 from landscape.widgets.spectra import SpectrumExplorer
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "Panel",
     "PerturbationExplorer",
+    "RobustnessExplorer",
     "RunComparison",
     "SpectrumExplorer",
     "SurfaceExplorer",
