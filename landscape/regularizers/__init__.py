@@ -12,10 +12,12 @@ from landscape.regularizers.spectral import SpectralPenalty, spectral_norms
 from landscape.regularizers.stability import DeformationStability
 from landscape.regularizers.tangent import TangentPenalty
 from landscape.regularizers.trades import Trades
-from landscape.regularizers.units import InputUnits, PIXELS
+from landscape.regularizers.units import PIXELS, InputUnits
 from landscape.regularizers.vat import VirtualAdversarial
 
 __all__ = [
+    "PIXELS",
+    "REGULARIZERS",
     "AdversarialInputs",
     "AdversarialPenalty",
     "Constraint",
@@ -25,9 +27,7 @@ __all__ = [
     "InputMove",
     "InputUnits",
     "LossGradient",
-    "PIXELS",
     "Penalty",
-    "REGULARIZERS",
     "RegularizerSpec",
     "SpectralPenalty",
     "SpectralProjection",

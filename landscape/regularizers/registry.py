@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from landscape.errors import ConfigError, LandscapeError, shown, unknown_name
 from landscape.regularizers.adversarial import AdversarialPenalty
 from landscape.regularizers.base import Constraint, InputMove, Penalty
+from landscape.regularizers.deformations import Deformations
 from landscape.regularizers.gradient import GradientPenalty
 from landscape.regularizers.inputs import AdversarialInputs
 from landscape.regularizers.loss_gradient import LossGradient
 from landscape.regularizers.projection import SpectralProjection
 from landscape.regularizers.spectral import SpectralPenalty
+from landscape.regularizers.stability import DeformationStability
+from landscape.regularizers.tangent import TangentPenalty
 from landscape.regularizers.trades import Trades
 from landscape.regularizers.units import PIXELS, InputUnits
 from landscape.regularizers.vat import VirtualAdversarial
@@ -33,6 +36,7 @@ class RegularizerSpec:
         description: In a line, with the formula.
         reads_labels: Whether it means something only where each input has one label: not with mixtures of inputs.
         preset: Options that the name stands for.
+        deforms: Whether it takes deformations, whose settings are then options too.
     """
 
     build: Callable[..., Regularizer]
@@ -40,13 +44,15 @@ class RegularizerSpec:
     description: str
     reads_labels: bool = False
     preset: Mapping[str, Any] = field(default_factory=dict)
+    deforms: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         """The options and their defaults; an option without a default is needed and has the value ``...``."""
         taken = inspect.signature(self.build).parameters.values()
-        free = [each for each in taken if each.name not in (*_GIVEN, *self.preset, "loss")]
-        return {each.name: ... if each.default is each.empty else each.default for each in free}
+        free = [each for each in taken if each.name not in (*_GIVEN, *self.preset, "loss", "deformations")]
+        own = {each.name: ... if each.default is each.empty else each.default for each in free}
+        return {**own, **(asdict(Deformations()) if self.deforms else {})}
 
 
 REGULARIZERS: dict[str, RegularizerSpec] = {
@@ -113,6 +119,18 @@ REGULARIZERS: dict[str, RegularizerSpec] = {
         kind="constraint",
         description="Singular values cut at tau (1 + 4 exp(-epoch / kappa)) after every step.",
     ),
+    "deformation": RegularizerSpec(
+        build=DeformationStability,
+        kind="penalty",
+        description="weight sum_k max_i (f_k(x~_i) - f_k(x_i))^2, x~_i deformed elastically.",
+        deforms=True,
+    ),
+    "tangent": RegularizerSpec(
+        build=TangentPenalty,
+        kind="penalty",
+        description="weight sum_k max_i ||d f_k along deformations of x_i||^2.",
+        deforms=True,
+    ),
 }
 """Every regularizer by its name."""
 
@@ -154,6 +172,10 @@ def build_regularizer(
     given = {"units": units, "seed": seed, "input_shape": input_shape}
     context = {key: value for key, value in given.items() if key in taken}
     try:
+        if spec.deforms:
+            theirs = asdict(Deformations())
+            context["deformations"] = Deformations(**{key: value for key, value in options.items() if key in theirs})
+            options = {key: value for key, value in options.items() if key not in theirs}
         return spec.build(**spec.preset, **context, **options)
     except LandscapeError:
         raise

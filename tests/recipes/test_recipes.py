@@ -33,6 +33,7 @@ def raw(name: str) -> dict:
 
 # ------------------------------------------------------------------------------------------------ which rows there are
 
+_UNITS = {"test error": "%", "robust accuracy": "%", "test NLL": "nats"}
 AUGMENTED = ("", "-cutout", "-autoaugment")
 
 
@@ -53,8 +54,12 @@ def rows() -> dict[str, set[str]]:
     lpf = {f"{m}{s}" for m, s in product(plain, ("", "-sgd", "-sam", "-esgd", "-aso"))}
     networks = ("wrn16-8", "wrn28-10", "shakeshake26-96", "pyramidnet110-270", "pyramidnet272-200")
     lpf |= {f"{d}-{m}{a}{s}" for d, m, a, s in product(cifars, networks, AUGMENTED, ("", "-sgd", "-sam"))}
-    subsets = product((1000, 5000), ("vgg11", "resnet18"), ("", "-noaug"))
-    kernel = {f"cifar10-{n}-{m}{a}" for n, m, a in subsets} | {"cifar10-5000-resnet18-wd"}
+    sizes = product(("cifar10-1000", "cifar10-5000", "cifar10"), ("vgg", "resnet"), ("", "-noaug"))
+    kernel = {f"{size}-{m}{a}" for size, m, a in sizes} | {"cifar10-5000-resnet-wd"}
+    kernel |= {f"cifar10-1000-vgg-{penalty}" for penalty in ("adversarial", "gradient", "grad-l2-projection")}
+    digits = ("", "-wd", "-gradient", "-adversarial", "-deformation", "-tangent")
+    kernel |= {f"mnist-{n}-vgg5{a}" for n, a in product((300, 1000), digits)}
+    kernel |= {"cifar10-vgg-robust", "cifar10-vgg-robust-2"}
     asam = {f"{m}{s}" for m, s in product(("cifar10-wrn28-10", "cifar100-wrn28-10"), ("", "-sam"))}
     asam |= {f"{m}{s}" for m, s in product(("cifar10-wrn28-2", "cifar10-resnet56"), ("", "-sam"))}
     student = {"cifar10-preactresnet18", "gtsrb-preactresnet18"}
@@ -104,7 +109,7 @@ def test_a_file_says_what_it_must(name):
         assert math.isfinite(figure.value) and figure.value > 0
         assert figure.std is None or 0 < figure.std < figure.value
         assert figure.epoch in ("last", "best", None)
-        assert figure.unit == {"test error": "%", "test NLL": "nats"}.get(figure.what, "")
+        assert figure.unit == _UNITS.get(figure.what.partition(" at ")[0], "")
         assert figure.unit != "%" or figure.value < 100
         assert found["source"]["url"].startswith("https://") and found["source"]["table"]
     notes = " ".join(found["notes"])
