@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common
+from benchmarks import common, regularizers
 from benchmarks.curvature_checks import dense_hessian, missed_agreement, missed_mistakes, mistakes
 from benchmarks.surface_checks import coarse_grid, missed_checks
 from benchmarks.surface_peers import Clock, Problem
+from landscape.regularizers.registry import REGULARIZERS
 from landscape.seeding import seeded
 from landscape.surface import Surface
 
@@ -164,3 +165,17 @@ def test_agreement_is_asked_of_those_that_are_right():
     assert missed_agreement(results) == []
     bad = results | {"top": {"landscape": np.nan}, "trace": right | {"PyHessian": 1e-3}, "top_products_resnet20": 13}
     assert missed_agreement(bad) == ["top: landscape", "trace: PyHessian", "products on ResNet-20"]
+
+
+# ------------------------------------------------------------------------------------------ what regularizers cost
+
+
+def test_every_row_is_a_regularizer_and_its_step_is_set_against_what_it_counts(monkeypatch):
+    assert regularizers.ROWS.keys() <= REGULARIZERS.keys()
+    monkeypatch.setattr(regularizers, "_SECONDS", 0.0)
+    bench = regularizers.Bench("smallcnn", 4, (1, 8, 8))
+    found = regularizers.compare("digits", bench, 1, list(regularizers.ROWS))
+    for name, row in regularizers.ROWS.items():
+        passes = {"plain": found["plain_seconds"], **found["passes"]}
+        expected = found[name]["seconds"] / (passes["plain"] + row.adds(passes))
+        assert found[name]["over_ideal"]["median"] == pytest.approx(expected)

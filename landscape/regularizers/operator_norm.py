@@ -268,7 +268,12 @@ class PowerIteration:
             iterations: How many.
         """
         weight = self._layer.weight.detach()
+        matrix = weight.flatten(1) if self._matrix else None  # once: with channels last it is a copy
         for _ in range(iterations):
+            if matrix is not None:
+                self.u.copy_(_unit(matrix @ self.v, self.u))
+                self.v.copy_(_unit(self.u @ matrix, self.v))
+                continue
             with torch.enable_grad():
                 v = self.v.detach().clone().requires_grad_()
                 image = self._image(v, weight)
