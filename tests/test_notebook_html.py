@@ -154,6 +154,12 @@ def test_in_a_browser_figures_draw_the_slider_moves_and_nothing_is_fetched(page)
         light = tab.evaluate("document.querySelector('.plotly-target').layout.font.color")
         assert light == "#e2e6ea"
         assert _overlaps(tab) == []
+        tab.set_viewport_size({"width": 420, "height": 900})
+        tab.wait_for_timeout(1000)  # for the figures to follow
+        assert _overlaps(tab) == []
+        within = "const [figure, page] = [document.querySelector('figure.plotly'), document.documentElement];"
+        within += "return [page.scrollWidth <= window.innerWidth, figure.scrollWidth > figure.clientWidth];"
+        assert tab.evaluate(f"() => {{ {within} }}") == [True, True]  # wide figures are scrolled, the page is not
         browser.close()
     assert not faults
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
