@@ -154,9 +154,49 @@ def test_in_a_browser_figures_draw_the_slider_moves_and_nothing_is_fetched(page)
         light = tab.evaluate("document.querySelector('.plotly-target').layout.font.color")
         assert light == "#e2e6ea"
         assert _overlaps(tab) == []
+        tab.set_viewport_size({"width": 420, "height": 900})
+        tab.wait_for_timeout(1000)  # for the figures to follow
+        assert _overlaps(tab) == []
+        within = "const [figure, page] = [document.querySelector('figure.plotly'), document.documentElement];"
+        within += "return [page.scrollWidth <= window.innerWidth, figure.scrollWidth > figure.clientWidth];"
+        assert tab.evaluate(f"() => {{ {within} }}") == [True, True]  # wide figures are scrolled, the page is not
         browser.close()
     assert not faults
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_scenes_side_by_side_turn_together(tmp_path, results):
+    sync = pytest.importorskip("playwright.sync_api")
+    content = json.loads(json.dumps(bundle(plotting.surface3d(results.surfaces))))
+    cells = [nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("display_data", content)])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "run.ipynb")
+    scenes = "['scene', 'scene2'].map(name => document.querySelector('.plotly-target')._fullLayout[name]._scene)"
+    eyes = f"() => {scenes}.map(scene => JSON.stringify(scene.getCamera().eye))"
+    faults = []
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags())
+        tab = browser.new_page(viewport={"width": 1100, "height": 900})
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.goto(export_html(tmp_path / "run.ipynb", tmp_path / "run.html").as_uri())
+        tab.wait_for_selector("html[data-figures]", state="attached", timeout=60_000)
+        for number in (1, 0):
+            before = tab.evaluate(eyes)
+            box = tab.evaluate(f"() => {scenes}[{number}].container.getBoundingClientRect().toJSON()")
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            tab.mouse.move(x, y)
+            tab.mouse.down()
+            tab.mouse.move(x + 60, y + 10, steps=5)
+            tab.mouse.up()
+            for _ in range(50):  # not wait_for_function: it evaluates text, which the page's policy forbids
+                first, second = tab.evaluate(eyes)
+                if first == second != before[0]:
+                    break
+                tab.wait_for_timeout(100)
+            assert first == second != before[0]
+        browser.close()
+    assert not faults
 
 
 def _overlaps(tab) -> list[str]:

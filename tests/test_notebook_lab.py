@@ -22,6 +22,14 @@ LATENCY = 1.5  # seconds; the aim is 0.15 on two idle cores, and others may be a
 FIGURE = "[...document.querySelectorAll('.jp-OutputArea .js-plotly-plot')].find(p => p._fullData?.length > 12)"
 POINTS = f"({FIGURE})._fullData.filter(t => t.mode == 'markers' && t.xaxis == 'x').map(t => t.y[0])"
 LENGTH = f"({FIGURE})._fullData.filter(t => t.mode == 'markers' && t.xaxis == 'x')[0].x[0]"
+RAILS = """[...document.querySelectorAll('.jp-OutputArea .widget-slider')].filter(s => s.offsetParent).map(slider => {
+  const boxes = ['.widget-label', '.slider-container', '.widget-readout'].map(
+    part => slider.querySelector(part).getBoundingClientRect());
+  const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+  const [label, rail, readout] = boxes;
+  return [apart(label, rail) && apart(rail, readout) && apart(label, readout), rail.width];
+})"""
+"""Of each slider that is seen: whether label, rail and number lie apart, and the rail's length in pixels."""
 DRAWN = f"() => !!({FIGURE}) && {POINTS}.length == 2"
 STATUS = "[...document.querySelectorAll('[role=status]')].map(e => e.innerText).join(' ')"
 COMPLETE = f"({STATUS}).includes('top Hessian eigenvalue') && !document.body.innerText.includes('Still computing')"
@@ -137,6 +145,9 @@ def test_perturbations_in_jupyterlab(tab: Tab, tmp_path: Path, capsys: pytest.Ca
     tab.until(f"() => {POINTS}", shown)
     tab.until(f"() => ({STATUS}).includes('SAM with ρ =')")
     page.screenshot(path=tmp_path / "after.png")
+    page.set_viewport_size({"width": 420, "height": 900})
+    tab.until(f"() => {RAILS}.length > 0 && {RAILS}.every(([clear, width]) => clear && width > 100)")
+    page.screenshot(path=tmp_path / "narrow.png")
     assert page.evaluate(ALERTS) == []
     assert tab.seen.faults == []
     assert tab.seen.outside == []

@@ -29,8 +29,10 @@ def widget_of(control: Control) -> Any:
     more: dict[str, Any] = {"tooltip": control.help or control.label}
     style = {"description_width": "initial"}
     if control.kind == "slider":
-        rail = 300 if len(control.options) > 6 else 190  # with the readout at its end
+        rail = 300 if len(control.options) > 6 else 260  # with the readout at its end
         layout["width"] = f"{rail + round(6.8 * len(control.label))}px"
+        # Where the page is narrower than that, the rail goes below the label.
+        layout |= {"max_width": "100%", "flex_flow": "row wrap", "height": "auto", "min_height": "28px"}
     elif control.kind == "menu":
         layout["width"] = "max-content"
     elif control.kind == "many":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,31 @@ def figure_widget(figure: go.Figure | Picture) -> Any:
     widget._remove_overlapping_props = lambda *_: []
     # Without this, scrolling the page over a surface zooms it.
     widget._config = {"scrollZoom": False, "displaylogo": False, "responsive": True}
+    if len(scenes := scenes_of(widget)) > 1:
+        _link_cameras(widget, scenes)
     return widget
+
+
+def scenes_of(figure: Any) -> list[str]:
+    """Return the names of a plotly figure's three-dimensional panels, as its layout has them."""
+    return [name for name in figure.layout if re.fullmatch(r"scene\d*", name)]
+
+
+def _link_cameras(figure: Any, scenes: list[str]) -> None:
+    """Look at all scenes from one side: where the reader turns one, the others follow."""
+    seen = {name: figure.layout[name].camera.to_plotly_json() for name in scenes}
+
+    def follow(layout: Any, *cameras: Any) -> None:
+        found = {name: camera.to_plotly_json() for name, camera in zip(scenes, cameras, strict=True)}
+        turned = [camera for name, camera in found.items() if camera != seen[name]]
+        if not turned:
+            return
+        seen.update(dict.fromkeys(scenes, turned[0]))  # before they follow, which calls this again
+        with figure.batch_update():
+            for name in scenes:
+                layout[name].camera = turned[0]
+
+    figure.layout.on_change(follow, *((name, "camera") for name in scenes))
 
 
 def redraw(figure: Any, fresh: Any) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from landscape.errors import ConfigError
 from landscape.plotting import comparison_html, comparison_table
 from landscape.plotting.comparison import Rows
-from landscape.widgets.mode import Mode
+from landscape.widgets.live import figure_widget, scenes_of
+from landscape.widgets.mode import Mode, display_mode
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -21,7 +22,8 @@ def show(thing: Any, *, mode: Mode = "auto") -> None:
     Args:
         thing: A plotly or matplotlib figure, or what has a live form of its own: a panel, an
             explorer, a job, a training monitor.
-        mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`. Figures are the same in all.
+        mode: "live", "static" or "auto"; see :func:`landscape.widgets.display_mode`. Figures are the same in all, but
+            that in live mode three-dimensional panels side by side turn together.
 
     Raises:
         ConfigError: The thing cannot be shown, or the mode is unknown.
@@ -29,7 +31,10 @@ def show(thing: Any, *, mode: Mode = "auto") -> None:
     if callable(getattr(thing, "widget", None)) and callable(getattr(thing, "show", None)):
         thing.show(mode=mode)
         return
-    display_bundle(bundle(thing))
+    data = bundle(thing)
+    if display_mode(mode) == "live" and PLOTLY in data and len(scenes_of(thing)) > 1:
+        data = {**figure_widget(thing)._repr_mimebundle_(), **data}
+    display_bundle(data)
 
 
 def show_comparison(rows: Rows, **options: Any) -> None:
