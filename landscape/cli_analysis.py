@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import tyro
 
+from landscape.cli_mistakes import one_run
 from landscape.cli_options import Words
 from landscape.config import require
 
@@ -340,7 +341,7 @@ def open_run(folder: Path, split: str, limit: int | None) -> tuple[Run, Objectiv
     """Load a run and its loss over so many examples of a split."""
     from landscape.training.run import Run
 
-    run = Run.load(folder)
+    run = Run.load(one_run(folder))
     return run, run.objective(split, limit)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from landscape.errors import ConfigError, nearest
 
+_RUN, _LISTED = "config.json", 10
 _FRAME = "╭╮╰╯│|─ "
 _RULE = re.compile("-{3,}")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -57,6 +61,9 @@ def mistake(box: str, words: Sequence[str]) -> ConfigError:
     """
     first, *rest = _sections(box)
     fix = _help(words)
+    named = [word for word in words[1:] if not word.startswith("-") and _is_run(Path(word))]
+    if first.startswith("Unrecognized options") and len(named) > 1:
+        return _several(named, f"`{_command(words)} {named[0]}`, for example.")
     if found := _CHOICE.search(first):
         names = re.findall(r"'([^']*)'", found["all"])
         close = nearest(found["got"], names)
@@ -84,6 +91,37 @@ def mistake(box: str, words: Sequence[str]) -> ConfigError:
     meant = next((re.search(r"-[-\w]+", text) for text in rest if text.startswith("Perhaps you meant")), None)
     fix = f"Did you mean {meant[0]}? {fix}" if meant and meant[0] not in words else fix
     return ConfigError(first.rstrip(".") + ".", fix=fix)
+
+
+def one_run(folder: Path) -> Path:
+    """Return a folder that is named as a run's; where it is none, but some runs' names are alike, list these.
+
+    Args:
+        folder: What was named: a run's folder; or the beginning of its name, a pattern that no shell has read, or the
+            folder of several.
+
+    Raises:
+        ConfigError: It holds no run, and others come near.
+    """
+    if _is_run(folder):
+        return folder
+    pattern = re.sub(r"\*+", "*", folder.name) if "*" in folder.name else f"{glob.escape(folder.name)}*"
+    alike = {*folder.parent.glob(f"{pattern}/{_RUN}"), *folder.glob(f"*/{_RUN}")}
+    near = sorted(str(path.parent) for path in alike)
+    if len(near) == 1:
+        raise ConfigError(f"{folder} holds no run.", expected=f"a folder with {_RUN}", fix=f"Did you mean {near[0]}?")
+    if near:
+        raise _several(near, f"Give the whole name, for example {near[0]}.")
+    return folder
+
+
+def _is_run(folder: Path) -> bool:
+    return os.path.isfile(folder / _RUN)
+
+
+def _several(names: Sequence[str], fix: str) -> ConfigError:
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return ConfigError(f"{len(names)} runs match; name one.", expected="the folder of one run", got=listed, fix=fix)
 
 
 def _sections(box: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import described, short_hash, write_page
+from landscape.cli_mistakes import one_run
 from landscape.cli_options import Words
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class RobustnessCommand:
         step_size = None if self.step_size is None else _number("step-size", self.step_size)
         if self.html is not None:
             require_writable(self.html)
-        run = Run.load(self.run_folder)
+        run = Run.load(one_run(self.run_folder))
         data = run.dataset(self.split, self.limit)
         found = self._attack(run, data, radii, step_size)
         for norm in ("l2", "linf"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from landscape.errors import ConfigError, NonDeterministicError, first_line, shown
+from landscape.errors import ConfigError, DataError, NonDeterministicError, first_line, shown
 from landscape.fixed_data import FixedData
 from landscape.inputs import map_inputs, named_tensors
 
@@ -157,6 +158,45 @@ def random_layer(model: nn.Module, forward: Callable[[], object]) -> str:
     return next((name for (name, one), (_, other) in zip(*passes, strict=False) if not _same(one, other)), "")
 
 
+def check_labels(outputs: Any, loss_fn: Callable[[Any, Tensor], Tensor], targets: Tensor) -> None:
+    """Refuse labels that a loss does not take because the model has no score for them.
+
+    Where some are outside of 0 to K - 1, the loss is asked about each kind of them, on the CPU: on other devices the
+    question itself would end all work. Labels that it ignores, as cross-entropy does -100, are none.
+
+    Args:
+        outputs: Of some examples: scores (B, K, ...), or whatever else, which is not looked at.
+        loss_fn: ``loss_fn(outputs, targets)``.
+        targets: Of all examples: labels (N, ...), or whatever else.
+
+    Raises:
+        DataError: The loss does not take a label.
+    """
+    whole = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+    scores = isinstance(outputs, Tensor) and outputs.ndim >= 2 and targets.shape[1:] == outputs.shape[2:]
+    if not (whole and scores and targets.ndim >= 1):
+        return
+    count = outputs.shape[1]
+    outside = (targets < 0) | (targets >= count)
+    for label in targets[outside].unique()[:_PROBE].tolist():
+        try:
+            with torch.no_grad():
+                asked = copy.deepcopy(loss_fn).cpu() if isinstance(loss_fn, nn.Module) else loss_fn
+                asked(outputs[:1].detach().cpu(), torch.full_like(targets[:1], label, device="cpu"))
+        except (IndexError, RuntimeError) as error:
+            if "out of" not in str(error):  # bounds, or range
+                return
+            where, found = (targets == label).flatten(1).any(1) if targets.ndim > 1 else targets == label, int(label)
+            low, high = int(targets.min()), int(targets.max())
+            fix = "Give the model a score for each class, or correct the labels."
+            raise DataError(
+                f"A label is none of the model's {count} classes.",
+                expected=f"whole numbers from 0 to {count - 1}",
+                got=f"{found}, the first at example {int(where.nonzero()[0])}; all labels are from {low} to {high}",
+                fix="Subtract 1 from the labels: they begin at 1." if (low, high) == (1, count) else fix,
+            ) from error
+
+
 def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], data: FixedData) -> bool:
     """Check on a few examples that parts of a batch, weighted by their examples, make up the whole.
 
@@ -170,6 +210,7 @@ def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], dat
 
     Raises:
         ConfigError: The loss is not a mean over examples, and there is more than one batch; or its shape is wrong.
+        DataError: A label is none of the model's classes, and the loss does not take it.
 
     Warns:
         ReductionWarning: It is not a mean over examples, and there is one batch only.
@@ -180,6 +221,7 @@ def check_mean(replica: nn.Module, loss_fn: Callable[[Any, Tensor], Tensor], dat
     given = [*named_tensors(x).values(), y]
     before = [tensor._version for tensor in given]
     outputs = replica(x)
+    check_labels(outputs, loss_fn, data.targets)
     whole = float(sum_over_batch(loss_fn(outputs, y), y)) / len(chosen)
     same = all(map(torch.equal, given, [*named_tensors(inputs).values(), targets]))
     in_place = not same or before != [tensor._version for tensor in given]

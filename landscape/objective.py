@@ -63,7 +63,7 @@ class Objective(Replicated):
             such batch size.
         ModelError: ``model`` is no module, has no trainable weights, weights of several dtypes or no values (meta
             device), is compiled by torch.jit, or cannot be copied.
-        DataError: The data is empty, holds NaN, or inputs and targets differ in number.
+        DataError: The data is empty, holds NaN, inputs and targets differ in number, or a label is none of the classes.
 
     Example:
         >>> model = torch.nn.Linear(1, 1, bias=False).double()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
 from landscape.cli import main
-from landscape.cli_mistakes import mistake, one_sentence
+from landscape.cli_mistakes import mistake, one_run, one_sentence
 from landscape.errors import ConfigError
 
 WRONG = {
@@ -115,3 +116,43 @@ def test_values_out_of_range_name_the_flag_before_any_work(words, message, capsy
     assert main(words.split()) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("digits-mlp-sam-1", "digits-mlp-sgd-2", "mnist-mlp-sgd-3"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+TWO = "2 runs match; name one. Expected: the folder of one run. Got: runs/digits-mlp-sam-1, runs/digits-mlp-sgd-2."
+
+
+@pytest.mark.parametrize("command", ["surface", "curvature", "sharpness", "robustness"])
+def test_several_runs_are_listed_where_one_is_to_be_named(command, folder, capsys):
+    """``runs/digits*``: a shell makes two words of it, and where it is quoted, or without the star, it is one."""
+    assert main([command, "runs/digits-mlp-sam-1", "runs/digits-mlp-sgd-2", "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert TWO in err and f"`landscape {command} runs/digits-mlp-sam-1`, for example." in err
+    for word in ("runs/digits*", "runs/digits", "runs/dig**"):
+        assert main([command, word]) == 2
+        err = capsys.readouterr().err
+        assert TWO in err and "What to do: Give the whole name, for example runs/digits-mlp-sam-1." in err
+    for word in ("runs", "runs/", "./runs"):
+        assert main([command, word]) == 2
+        assert "3 runs match; name one." in capsys.readouterr().err
+    assert main([command, "runs/mnist*"]) == 2
+    assert "runs/mnist* holds no run." in (err := capsys.readouterr().err) and "mean runs/mnist-mlp-sgd-3?" in err
+    assert main([command, "runs/nothing*"]) == 2
+    assert "runs/nothing* holds no run." in capsys.readouterr().err
+
+
+def test_many_runs_are_counted(folder):
+    for k in range(20):
+        (folder / f"x-{k:02}").mkdir()
+        (folder / f"x-{k:02}" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"20 runs match.*runs/x-00, .*, runs/x-09 and 10 more\. "):
+        one_run(Path("runs/x"))
+    assert one_run(Path("runs/x-03")) == Path("runs/x-03")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from landscape.errors import ConfigError, LandscapeError, MismatchError, ModelError
+from landscape.errors import ConfigError, DataError, LandscapeError, MismatchError, ModelError
 from landscape.objective import Objective
 from landscape.parameters import Layout, preserved
 from landscape.seeding import seeded
@@ -157,3 +157,50 @@ def test_patterns_that_are_no_names(patterns):
     with pytest.raises(LandscapeError, match="No weight that moves is called" + WHOLE):
         make().restricted(patterns)
     assert make().restricted({"bias"}).size == 2
+
+
+def labelled(labels: list[int], loss_fn: object = F.cross_entropy, **options: object) -> Objective:
+    with seeded(0, "tests", "labels"):
+        model = nn.Linear(3, 4)
+    targets = torch.tensor(labels)
+    return Objective(model, (torch.ones(len(labels), 3), targets), loss_fn, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loss_fn", [F.cross_entropy, nn.CrossEntropyLoss(), F.multi_margin_loss])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, 2, 3, 3, 9], r"Got: 9, the first at example 5; all labels are from 0 to 9.*a score for each class"),
+        ([0, -1, 2, -1], r"Got: -1, the first at example 1"),
+        ([1, 2, 3, 4], r"Got: 4, the first at example 3.*Subtract 1 from the labels: they begin at 1\."),
+    ],
+)
+def test_labels_that_are_no_class_of_the_model(loss_fn, labels, said):
+    """Also where they lie behind the examples that are tried when an objective is made."""
+    whole = r"none of the model's 4 classes.*Expected: whole numbers from 0 to 3.*"
+    for repeated in (1, 100):
+        with pytest.raises(DataError, match=whole + said):
+            labelled(labels * repeated, loss_fn, batch_size=2)
+
+
+def test_one_label_among_many_is_found():
+    with pytest.raises(DataError, match="Got: 4, the first at example 777;"):
+        labelled([0] * 777 + [4] + [1] * 500)
+
+
+@pytest.mark.filterwarnings("ignore::landscape.loss_checks.ReductionWarning")
+def test_labels_that_the_loss_ignores_are_no_fault():
+    for loss_fn, ignored in ((F.cross_entropy, -100), (nn.CrossEntropyLoss(ignore_index=7), 7)):
+        assert labelled([0, ignored, 3], loss_fn).examples == 3
+
+    def own(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs, targets.clamp(0, 3), reduction="none")
+
+    assert labelled([0, 12, -5], own).examples == 3
+
+
+def test_a_label_for_each_place_of_a_picture():
+    pictures, wrong = torch.ones(2, 3, 5, 5), torch.zeros(2, 5, 5, dtype=torch.int64)
+    wrong[1, 2, 3] = 4
+    with pytest.raises(DataError, match="4 classes.*Got: 4, the first at example 1"):
+        Objective(nn.Conv2d(3, 4, 1), (pictures, wrong))

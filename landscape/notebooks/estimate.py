@@ -13,11 +13,13 @@ from landscape.errors import LandscapeError
 from landscape.notebooks.profile import Profile
 from landscape.objective import Objective
 from landscape.study import gradients_per_step
+from landscape.study.effort import gradient_flops, loss_seconds, product_seconds
 from landscape.training import RunConfig
 from landscape.training.materials import build_run_model, load_run_dataset, resolve_device
 
 _PROBE = 0.15  # seconds for each of the things that are timed
 _STEP = 1.6  # a training step beside its gradient: the optimizer, the batch, the metrics; seen on small networks
+_FEWEST, _COARSEST = 64, 9  # examples of a loss and points along a surface, however little time there is
 _START = 0.3  # seconds of a training beside its steps: data, first checkpoint
 
 
@@ -42,6 +44,10 @@ class Work:
     gradients: int = 0
     products: int = 0
     seconds: float = 0.0
+
+    def losses_of(self, profile: Profile) -> int:
+        """Count all losses, those of surfaces and lines included."""
+        return self.surfaces * profile.points**2 + self.lines * profile.line_points + self.losses
 
     def words(self, profile: Profile) -> str:
         """Say the work in words."""
@@ -84,6 +90,53 @@ def estimate_seconds(work: Work, profile: Profile, config: RunConfig, *, data_ro
         return None
 
 
+def fitted(
+    profile: Profile,
+    work: Callable[[Profile], Work],
+    config: RunConfig,
+    *,
+    seconds: float,
+    data_root: str | None = None,
+    keep_points: bool = False,
+) -> Profile:
+    """Return a profile with which the analyses of a notebook take no longer than some time on two CPU cores.
+
+    Losses are averaged over fewer examples, at least 64; where that is not enough, surfaces have fewer points, at least
+    9x9. Operations are counted and nothing is timed, as in :func:`landscape.study.choose_effort`, so that the same
+    notebook computes the same each time. On other devices the profile stays.
+
+    Args:
+        profile: The sizes.
+        work: The work, by the sizes. Its trainings are not looked at.
+        config: Dataset and model of what is analyzed.
+        seconds: How long the analyses may take, about; at the floors they may take longer.
+        data_root: Folder of the datasets.
+        keep_points: Leave the points of surfaces as they are.
+
+    Returns:
+        The profile; as it was, too, where the model or the data cannot be had.
+    """
+    try:
+        there, objective = _sample(config, _FEWEST, data_root)
+    except (LandscapeError, RuntimeError, ValueError):
+        return profile
+    if objective.device.type != "cpu":
+        return profile
+    flops = gradient_flops(objective)
+
+    def takes(sizes: Profile) -> float:
+        asked, examples = work(sizes), min(there, sizes.examples)
+        losses = asked.losses_of(sizes) + 3 * asked.gradients
+        return losses * loss_seconds(flops, examples) + asked.products * product_seconds(flops, examples)
+
+    whole, most = takes(profile), min(there, profile.examples)
+    if whole > seconds:
+        profile = profile.replace(examples=min(most, max(_FEWEST, int(most * seconds / whole))))
+    while takes(profile) > seconds and profile.points > _COARSEST and not keep_points:
+        profile = profile.replace(points=profile.points - 2)
+    return profile
+
+
 def in_words(seconds: float) -> str:
     """Say a time as roughly as it is known.
 
@@ -116,7 +169,7 @@ def _trainings(work: Work, data_root: str | None) -> float:
 
 
 def _analyses(work: Work, profile: Profile, config: RunConfig, data_root: str | None) -> float:
-    losses = work.surfaces * profile.points**2 + work.lines * profile.line_points + work.losses
+    losses = work.losses_of(profile)
     if not (losses or work.gradients or work.products):
         return 0.0
     examples, objective = _sample(config, 256, data_root)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from landscape.errors import NotebookError, StorageError
-from landscape.notebooks.estimate import Work, estimate_seconds, in_words
+from landscape.notebooks.estimate import Work, estimate_seconds, fitted, in_words
 from landscape.notebooks.given import check_given, check_trainings
 from landscape.notebooks.identity import key_of
 from landscape.notebooks.keeping import Keeper
@@ -162,10 +162,11 @@ class Suite(Keeper):
         *,
         surfaces: int = 0,
         lines: int = 0,
-        losses: int = 0,
+        losses: int | Callable[[Profile], int] = 0,
         gradients: int = 0,
         products: int = 0,
         seconds: float = 0.0,
+        most: float | None = None,
     ) -> None:
         """Say how long the notebook will take, before it starts, or why a run cannot be trained.
 
@@ -173,30 +174,48 @@ class Suite(Keeper):
             runs: The runs that it trains; finished ones cost nothing.
             surfaces: How many surfaces of the profile's size.
             lines: How many lines of the profile's size.
-            losses: How many further losses, of the profile's examples.
+            losses: How many further losses, of the profile's examples; or how many they are by its sizes.
             gradients: How many gradients.
             products: How many Hessian products.
             seconds: Time of what chooses its own sizes.
+            most: Seconds that all but the trainings may take, about, on two CPU cores. Where it would be more, the
+                profile has fewer examples from now on, and then fewer points of surfaces unless they were asked for;
+                see :func:`landscape.notebooks.estimate.fitted`. None leaves it as it is.
 
         Raises:
             LandscapeError: The data of a run is not there, or its model cannot be trained on it.
         """
         configs = _configs(runs)
         todo = [config for config in configs if not self.finished(config)]
-        work = Work(
-            trainings=todo, surfaces=surfaces, lines=lines, losses=losses, gradients=gradients, products=products,
-            seconds=seconds,
-        )  # fmt: skip
+
+        def work_of(sizes: Profile) -> Work:
+            further = losses(sizes) if callable(losses) else losses
+            counts = {"surfaces": surfaces, "lines": lines, "losses": further, "gradients": gradients}
+            return Work(trainings=todo, products=products, seconds=seconds, **counts)
+
+        check_trainings(todo, data_root=str(self.data_root))
+        base = configs[0] if configs else self.config()
+        smaller = "" if most is None else self._fit(work_of, base, most)
+        work = work_of(self.profile)
         self._plan = self._planned(configs, work)
         if not todo and (before := _noted_seconds(self._plan)) is not None:
             print(f"Computed before, in {in_words(before)}: what is finished is read from {shown(self.root)}.")
             return
-        check_trainings(todo, data_root=str(self.data_root))
-        base = configs[0] if configs else self.config()
         took = estimate_seconds(work, self.profile, base, data_root=str(self.data_root))
         about = "An unknown time" if took is None else f"About {in_words(took)} on this machine"
         known = f" {len(configs) - len(todo)} of {len(configs)} trainings are finished." if configs != todo else ""
-        print(f"{about}: {work.words(self.profile)}.{known} What is finished is read from {shown(self.root)}.")
+        print(f"{about}: {work.words(self.profile)}.{known} What is finished is read from {shown(self.root)}.{smaller}")
+
+    def _fit(self, work: Callable[[Profile], Work], config: RunConfig, seconds: float) -> str:
+        """Make the profile smaller where it would take longer; return what became smaller, in words."""
+        before, given = self.profile, self.parameters.get("points") is not None
+        root = str(self.data_root)
+        self.profile = after = fitted(before, work, config, seconds=seconds, data_root=root, keep_points=given)
+        if after == before:
+            return ""
+        points = f"surfaces have {after.points}x{after.points} points in place of {before.points}x{before.points}"
+        what = f"losses are over {after.examples} examples" + (f" and {points}" if after.points < before.points else "")
+        return f" To take about {in_words(seconds)} on two CPU cores beside the trainings, {what}."
 
     def _planned(self, configs: Sequence[RunConfig], work: Work) -> Path:
         """Where a finished plan is noted: it belongs to all that decides what is computed."""

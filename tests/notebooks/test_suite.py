@@ -23,6 +23,7 @@ from landscape.notebooks import given as given_module
 from landscape.notebooks.estimate import Work, estimate_seconds, in_words
 from landscape.notebooks.profile import find_profile
 from landscape.notebooks.suite import _compact
+from landscape.study.effort import loss_seconds
 from landscape.widgets.show import bundle
 
 
@@ -202,6 +203,55 @@ def test_no_estimate_of_analyses_where_the_data_is_not_there(root, capsys):
     suite.data_root = suite.root / "nothing"
     suite.plan(losses=3)
     assert "An unknown time" in capsys.readouterr().out
+
+
+def further(sizes):
+    return (2 * sizes.points - 1) ** 2 + 100 * sizes.directions
+
+
+def losses_of(sizes):
+    return 6 * sizes.points**2 + further(sizes)
+
+
+@pytest.fixture
+def heavy(monkeypatch):
+    """Count a small network as ResNet-20 on images of 32 pixels, and time nothing."""
+    monkeypatch.setattr(estimate_module, "gradient_flops", lambda objective: 2.4e8)
+    monkeypatch.setattr(estimate_module, "_seconds", lambda work: 0.01)
+    return {"mode": "static", "dataset": "digits", "model": "mlp", "epochs": 1}
+
+
+def test_analyses_that_would_take_long_are_over_fewer_examples_and_that_is_said(root, heavy, capsys):
+    suite = begin(root=root, **heavy)
+    config, before = suite.config(), suite.profile
+    wanted = {"surfaces": 6, "losses": further}
+    suite.plan(config, most=1e6, **wanted)
+    suite.plan(config, **wanted)
+    assert suite.profile == before and "in place of" not in capsys.readouterr().out
+    suite.plan(config, most=600, **wanted)
+    said, seconds = capsys.readouterr().out, losses_of(before) * loss_seconds(2.4e8, 500)
+    few = suite.profile.examples
+    assert suite.profile.points == 15 and few == int(500 * 600 / seconds)
+    assert said.startswith("About ") and " on this machine" in said
+    assert f"To take about 10 min on two CPU cores beside the trainings, losses are over {few} examples." in said
+
+
+def test_where_few_examples_are_not_enough_surfaces_have_fewer_points(root, heavy, capsys):
+    suite, other = begin(root=root, **heavy), begin(root=root, points=15, **heavy)
+    for each in (suite, other):
+        each.plan(each.config(), surfaces=6, losses=further, most=250)
+    said = capsys.readouterr().out
+    assert suite.profile.examples == other.profile.examples == 64 and other.profile.points == 15
+    points = suite.profile.points
+    finer = suite.profile.replace(points=points + 2)
+    times = [losses_of(sizes) * loss_seconds(2.4e8, 64) for sizes in (suite.profile, finer)]
+    assert times[0] <= 250 < times[1]
+    assert f"6 surfaces of {points}x{points} points" in said
+    assert f"surfaces have {points}x{points} points in place of 15x15" in said
+    suite.plan(suite.config(), surfaces=6, losses=further, most=0.01)
+    assert suite.profile.points == 9 and suite.profile.examples == 64
+    run = suite.train(suite.config(limit=100, test_limit=100))
+    assert suite.objective(run).examples == 64
 
 
 def test_times_are_said_roughly():
