@@ -28,7 +28,7 @@ class AttackedView:
         said: What stands above the three pictures: of the example, its change, and the changed example.
         clean: The example: (H, W) or (3, H, W) with pixels from 0 to 1, or (K,) a signal.
         changed: The changed example, of the same shape.
-        reach: The largest change of any pixel at any radius: where the colors of the change end.
+        reach: The largest change of any pixel at this radius, of any network: where the colors of the change end.
         span: The least and the largest value of all that is drawn of a signal.
         selected: Whose example, curve and marks are emphasized.
         radius_name: What the radius is, with its unit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,8 +108,9 @@ def sharpness_robustness(
         title: What is seen.
 
     Returns:
-        The figure. Bars are Wilson's 95 % interval upwards and one standard error sideways; the horizontal axis is
-        logarithmic where all values are positive and span over a decade.
+        The figure. Bars are Wilson's 95 % interval upwards and one standard error sideways; a horizontal axis is
+        logarithmic where all values are positive and span over a decade. Points of one panel have their names beside
+        them; several panels share a legend.
 
     Raises:
         ConfigError: The backend is unknown.
@@ -131,12 +132,15 @@ def sharpness_robustness(
     _check_measures(numbers, names)
     places = {label: [_place(one, epsilon) for one in its] for label, its in shares.items()}
     looks, first = styles(numbers), next(iter(shares.values()))[0]
-    panels = tuple(_against(name, numbers, shares, places, looks) for name in names)
+    alone = len(names) == 1
+    panels = tuple(_against(name, numbers, shares, places, looks, named=alone) for name in names)
     radius = f"{255 * epsilon:.3g}/255 (L-infinity)" if first.norm == "linf" else f"{epsilon:.3g} (L2)"
     count = sum(map(len, numbers.values()))
-    said = f"{count} networks, {first.examples:,} examples each, changed within {radius}. "
-    said += "Bars: Wilson's 95 % interval upwards, ± 1 standard error sideways."
-    chart = Chart(title=title, caption=said, panels=panels, share_y=len(panels) > 1, legend=len(panels) > 1)
+    said = f"{count} networks, {first.examples:,} examples each, changed within {radius}. To the right: "
+    said += ", ".join(dict.fromkeys(_meaning(name)[1] for name in names)) + ". Bars: Wilson's 95 % interval upwards"
+    errors = np.array([one[name].stderr for its in numbers.values() for one in its for name in names], float)
+    said += ", ± 1 standard error sideways." if np.nan_to_num(errors).any() else "."
+    chart = Chart(title=title, caption=said, panels=panels, share_y=not alone, legend=not alone)
     return draw(chart, backend)
 
 
@@ -175,6 +179,8 @@ def _against(
     shares: Mapping[str, Sequence[RobustAccuracy]],
     places: Mapping[str, Sequence[int]],
     looks: Mapping[str, Style],
+    *,
+    named: bool,
 ) -> Axes:
     """Build one panel."""
     series = []
@@ -193,37 +199,39 @@ def _against(
         ))  # fmt: skip
     every = np.concatenate([one.x for one in series])
     log = spans_decade(every)
-    unit, larger = MEANINGS.get(name, ("", "sharper"))
-    heading = METRICS[name].name if name in METRICS else name
-    told = f"{heading}{f' ({unit})' * bool(unit)}{', log scale' * log}: to the right {larger}"
+    heading, unit = METRICS[name].name if name in METRICS else name, _meaning(name)[0]
     return Axes(
-        series=tuple(series), x_label=told, y_label="robust accuracy (%)", log_x=log, notes=_labels(series, log),
-    )  # fmt: skip
+        series=tuple(series),
+        x_label=f"{heading}{f' ({unit})' * bool(unit)}{', log scale' * log}",
+        y_label="robust accuracy (%)",
+        log_x=log,
+        notes=_labels(series, log) if named else (),
+    )
+
+
+def _meaning(name: str) -> tuple[str, str]:
+    """Return the unit of a measure, and what larger means."""
+    return MEANINGS.get(name, ("", "sharper"))
 
 
 def _labels(series: Sequence[Series], log: bool) -> tuple[Note, ...]:
-    """Name one point of each label, on the side where it covers least of what is there."""
+    """Name one point of each label, on the side where its name covers least."""
     across = [np.log10(one.x) if log else one.x for one in series]
     wide, high = (float(np.ptp(np.concatenate(each))) or 1.0 for each in (across, [one.y for one in series]))
-    taken = [
-        (x / wide, y / high) for xs, one in zip(across, series, strict=True) for x, y in zip(xs, one.y, strict=True)
-    ]
+    points = [(xs / wide, one.y / high) for xs, one in zip(across, series, strict=True)]
+    taken = []
+    for (xs, ys), one in zip(points, series, strict=True):
+        ends = one.limits if one.limits is not None else (one.y, one.y)
+        bars = np.linspace(*ends, 5, axis=1) / high
+        taken += [(x, place) for x, y, bar in zip(xs, ys, bars, strict=True) for place in (y, *bar)]
     notes = []
-    for xs, one in zip(across, series, strict=True):
-        length = 0.03 * len(one.name)
-        best: tuple[float, int, Literal["left", "right", "above"], tuple[float, float]] | None = None
-        for k, (x, y) in enumerate(zip(xs, one.y, strict=True)):
-            sides: dict[Any, tuple[float, float]] = {
-                "right": (x / wide + 0.03 + length / 2, y / high),
-                "left": (x / wide - 0.03 - length / 2, y / high),
-                "above": (x / wide, y / high + 0.07),
-            }
-            for side, (u, v) in sides.items():
-                covered = sum(abs(u - a) < length / 2 + 0.04 and abs(v - b) < 0.06 for a, b in taken)
-                if best is None or covered < best[0]:
-                    best = (covered, k, side, (u, v))
-        if best is not None:
-            _, k, side, (u, v) = best
-            taken += [(u - length / 3, v), (u, v), (u + length / 3, v)]
-            notes.append(Note(x=float(one.x[k]), y=float(one.y[k]), text=one.name, color=one.style.color, side=side))
+    for (xs, ys), one in zip(points, series, strict=True):
+        length = 0.016 * len(one.name)
+        rows = list(enumerate(zip(xs, ys, strict=True)))
+        places = [(x + sign * (0.03 + length / 2), y, k, sign) for k, (x, y) in rows for sign in (1, -1)]
+        covered = [sum(abs(x - a) < length / 2 + 0.02 and abs(y - b) < 0.05 for a, b in taken) for x, y, *_ in places]
+        x, y, k, sign = places[int(np.argmin(covered))]
+        taken += [(x + part * length, y) for part in (-0.4, 0.0, 0.4)]
+        text, where = f"\u00a0\u00a0{one.name}\u00a0\u00a0", {"x": float(one.x[k]), "y": float(one.y[k])}
+        notes.append(Note(**where, text=text, color=one.style.color, side="right" if sign > 0 else "left"))
     return tuple(notes)

@@ -139,7 +139,7 @@ class RobustnessExplorer(Panel):
         label, k, norm = values["network"], values["example"], found.norm
         factor = unit_factor(found.images, norm)
         clean, every = found.clean[k], [each[norm].inputs[:, k] for each in self.inputs.values()]
-        reach = max(float(np.abs(each - clean).max()) for each in every)
+        reach = max(float(np.abs(each[row] - clean).max()) for each in every)
         curves = {name: each[norm] for name, each in self.accuracy.items()}
         profiles = {name: np.array([one.radii, one.loss[_DIRECTION]]) for name, one in self.profiles.items()}
         at = int(np.argmin(np.abs(profiles[label][0] - values["rho"])))

@@ -40,6 +40,21 @@ OWN: dict[str, tuple[dict[str, Any], ...]] = {
         {"words": 5, "places": 6, "width": 16, "sequences": 40, "batch_size": 7, "label_noise": 0.0, "epochs": 2},
         {"rho": 0.3, "epsilon": 0.0, "lr": 0.001, "extent": 0.5, "sequences": 100, "seed": 2, "epochs": 4},
     ),
+    "11": (
+        {"dataset": "mnist1d", "model": "cnn1d", "radius": 0.3, "steps": 6, "test_limit": 100, "seed": 3, "epochs": 3},
+        {
+            "model": "smallcnn",
+            "label_noise": 0.2,
+            "radius": 1.0,
+            "gradient_weight": 0.001,
+            "steps": 5,
+            "shown": 3,
+            "limit": 300,
+            "test_limit": 100,
+            "seed": 1,
+            "epochs": 5,
+        },
+    ),
 }
 """Other parameters, where those above would say nothing: the notebook's number to two sets."""
 

@@ -1,12 +1,15 @@
-"""Accuracy under attack, drawn: a panel for each norm, L-infinity radii in 1/255, intervals as bands."""
+"""Accuracy under attack, drawn: a panel for each norm, intervals as bands; and against sharpness, a point a network."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from landscape.errors import ConfigError, DataError
-from landscape.plotting import robustness
+from landscape.curvature import Estimate
+from landscape.errors import ConfigError, DataError, MismatchError
+from landscape.plotting import robustness, sharpness_robustness, styles
 from landscape.robustness import RobustAccuracy
 
 
@@ -53,3 +56,93 @@ def test_nothing_to_draw():
         robustness({})
     with pytest.raises(ConfigError):
         robustness(ONE, backend="ascii")
+
+
+# ------------------------------------------------------------------------------------------------ against sharpness
+
+
+def network(sharp: float, broken: int, *, measure: str = "lambda_max", norm: str = "l2") -> tuple[dict, RobustAccuracy]:
+    """The sharpness of a network, and a hundred examples of which some are broken at the second radius."""
+    radii = [0.0, 0.5] if norm == "l2" else [0.0, 8 / 255]
+    lost = [False] * (100 - broken) + [True] * broken
+    return {measure: Estimate(sharp, 0.1 * sharp, 3)}, result(norm, [[False] * 100, lost], radii)
+
+
+def both(**networks: Any) -> tuple[dict, dict]:
+    lists = {label: its if isinstance(its, list) else [its] for label, its in networks.items()}
+    return tuple({label: [one[part] for one in its] for label, its in lists.items()} for part in (0, 1))
+
+
+def points(figure: Any) -> dict[str, Any]:
+    return {trace.name: trace for trace in figure.data if trace.mode == "markers"}
+
+
+def test_each_network_is_a_point_with_wilsons_interval():
+    figure = sharpness_robustness(*both(SGD=[network(40, 60), network(50, 50)], SAM=network(2, 30)), epsilon=0.5)
+    drawn = points(figure)
+    assert drawn["SGD"].x.tolist() == [40, 50] and drawn["SGD"].y.tolist() == [40, 50]
+    low, high = 100 * network(2, 30)[1].interval[1]
+    bar = drawn["SAM"].error_y
+    assert not figure.data[0].fill and drawn["SAM"].error_x.array.tolist() == pytest.approx([0.2])
+    np.testing.assert_allclose([70 - bar.arrayminus[0], 70 + bar.array[0]], [low, high])
+    assert figure.layout.xaxis.type == "log" and "log scale" in figure.layout.xaxis.title.text
+    assert "loss per squared weight" in figure.layout.xaxis.title.text
+    assert "3 networks, 100 examples each, changed within 0.5 (L2). To the right: sharper." in figure.layout.title.text
+    assert "70.0 % right (95 %: 60.4 to 78.1)" in str(drawn["SAM"].text)
+
+
+def test_every_label_is_named_once_beside_one_of_its_points():
+    networks = {"SGD": [network(1, 50), network(1.05, 50)], "SAM": network(1.1, 50), "PGD": network(9, 10)}
+    figure = sharpness_robustness(*both(**networks), epsilon=0.5)
+    named = {trace.text[0].strip("\u00a0"): trace for trace in figure.data if trace.mode == "text"}
+    assert list(named) == ["SGD", "SAM", "PGD"]
+    for label, trace in named.items():
+        own = points(figure)[label]
+        assert (trace.x[0], trace.y[0]) in list(zip(own.x, own.y, strict=True))
+    assert named["SGD"].textposition == "middle left" and named["SAM"].textposition == "middle right"
+    assert not any(trace.showlegend for trace in figure.data)
+
+
+def test_several_measures_have_a_panel_each_and_a_legend():
+    measured, found = both(SGD=network(1, 50), SAM=network(2, 40))
+    for its in measured.values():
+        its[0]["pac_bayes"] = Estimate(-3.0, 0.0, 1)
+    figure = sharpness_robustness(measured, found, epsilon=0.5)
+    assert len([trace for trace in figure.data if trace.showlegend]) == 2
+    assert figure.layout.xaxis.type != "log" and "pac_bayes" in figure.layout.xaxis2.title.text
+    one = sharpness_robustness(measured, found, epsilon=0.5, measures=["pac_bayes"])
+    assert points(one)["SGD"].x.tolist() == [-3.0] and points(one)["SGD"].error_x.array is None
+
+
+def test_points_have_the_same_bars_in_matplotlib():
+    measured, found = both(SGD=network(4, 5), SAM=network(2, 30, norm="l2"))
+    figure = sharpness_robustness(measured, found, epsilon=0.5, backend="matplotlib")
+    bars = [segment for one in figure.axes[0].collections for segment in one.get_segments()]
+    ends = [sorted(segment[:, 1]) for segment in bars if segment[0, 0] == segment[1, 0] == 4]
+    np.testing.assert_allclose(ends, [100 * found["SGD"][0].interval[1]])
+
+
+def test_radii_of_a_box_are_in_steps_of_a_pixel():
+    figure = sharpness_robustness(*both(SGD=network(4, 5, norm="linf")), epsilon=8 / 255)
+    assert "8/255 (L-infinity)" in figure.layout.title.text
+
+
+def test_what_cannot_be_set_against_each_other():
+    measured, found = both(SGD=network(4, 5), SAM=network(2, 30))
+    with pytest.raises(DataError, match="nothing to draw"):
+        sharpness_robustness({}, {}, epsilon=0.5)
+    with pytest.raises(DataError, match="no accuracy at this radius"):
+        sharpness_robustness(measured, found, epsilon=0.4)
+    with pytest.raises(DataError, match="has no measure trace"):
+        sharpness_robustness(measured, found, epsilon=0.5, measures=["trace"])
+    with pytest.raises(MismatchError, match="other networks"):
+        sharpness_robustness(measured, {"SGD": found["SGD"]}, epsilon=0.5)
+    with pytest.raises(MismatchError, match="cannot be compared"):
+        sharpness_robustness(measured, {**found, "SAM": [OTHER]}, epsilon=0.5)
+    with pytest.raises(ConfigError):
+        sharpness_robustness(measured, found, epsilon=0.5, backend="ascii")
+
+
+def test_labels_beside_named_methods_have_markers_of_their_own():
+    looks = styles(["SGD", "SAM", "AMP", "LPF-SGD", "PGD", "grad-l2", "gradient"])
+    assert len({look.color for look in looks.values()}) == len({look.marker for look in looks.values()}) == 7
