@@ -11,6 +11,10 @@ alone; P(m), forward and backward by the weights; A(m), by both. For a batch of 
   input, and the derivatives of both by input and weight. Three of them are the loss's own.
 - gradient penalty: ``K (I(n) - F(n))`` to choose, and for double backpropagation of those chosen ``P(K) + A(K)``.
 - virtual adversarial training: ``s I(n) + P(n)``. TRADES: the same.
+- deformation stability, of i images (32, or all there are) with 8 deformations of each: D, in which these are made,
+  ``F(9 i)`` to choose, and ``P(2 K)`` for those chosen.
+- tangent penalty: T, in which 30 tangents of each of i images are made, ``F(i) + K (I(i) - F(i))`` to choose, and
+  ``P(K) + A(K)`` for double backpropagation of those chosen.
 
 What looks at the weights alone is counted in products of each weight as a matrix W: M, ``W v`` and ``W' u``; V,
 ``(u' W v)^2`` and its derivative; E, in double precision ``W W'`` and its eigenvectors, by the shorter side; X, in
@@ -41,15 +45,18 @@ from landscape.regularizers import (
     AdversarialInputs,
     AdversarialPenalty,
     Constraint,
+    DeformationStability,
     GradientPenalty,
     InputMove,
     LossGradient,
     Penalty,
     SpectralPenalty,
     SpectralProjection,
+    TangentPenalty,
     Trades,
     VirtualAdversarial,
 )
+from landscape.regularizers.deformations import Deformations
 from landscape.seeding import generator, seeded
 
 BAR = 1.3
@@ -97,6 +104,14 @@ ROWS: dict[str, Row] = {
     "pgd-linf": Row(
         make=lambda: AdversarialInputs(norm="linf", epsilon=0.03), adds=lambda u: 5 * u["I(n)"], count="5 I(n)"
     ),
+    "deformation": Row(
+        make=DeformationStability, adds=lambda u: u["D"] + u["F(9 i)"] + u["P(2 K)"], count="D + F(9 i) + P(2 K)"
+    ),
+    "tangent": Row(
+        make=TangentPenalty,
+        adds=lambda u: u["T"] + u["F(i)"] + CLASSES * (u["I(i)"] - u["F(i)"]) + u["P(K)"] + u["A(K)"],
+        count="T + F(i) + K (I(i) - F(i)) + P(K) + A(K)",
+    ),
     "spectral": Row(make=SpectralPenalty, adds=lambda u: 2 * u["M"] + u["V"], count="2 M + V"),
     "spectral-svd": Row(make=lambda: SpectralPenalty(method="svd"), adds=lambda u: u["E"] + u["V"], count="E + V"),
     "spectral-projection": Row(make=SpectralProjection, adds=lambda u: u["E"] + u["X"], count="E + X"),
@@ -137,25 +152,41 @@ class Bench:
 
     def passes(self) -> dict[str, Callable[[], object]]:
         """Return what an ideal is made of."""
-        few, n = slice(CLASSES), slice(None)
+        x, y = self.inputs, self.targets
+        few, some = (x[:CLASSES], y[:CLASSES]), (x[:32], y[:32])
+        copies, draw = some[0].repeat_interleave(8, dim=0), Deformations()
+        searched, pairs = torch.cat([copies, some[0]]), tuple(torch.cat([each, each]) for each in few)
+        stream = generator(0, "benchmark", "deformations")
         return {
             "plain": self.step,
-            "F(n)": lambda: self.model(self.inputs),
-            "I(n)": lambda: self._backward(n, inputs=True),
-            "P(n)": lambda: self._backward(n, weights=True),
-            "A(n)": lambda: self._backward(n, inputs=True, weights=True),
-            "P(K)": lambda: self._backward(few, weights=True),
-            "A(K)": lambda: self._backward(few, inputs=True, weights=True),
+            "F(n)": lambda: self.model(x),
+            "I(n)": lambda: self._backward(x, y, by_inputs=True),
+            "P(n)": lambda: self._backward(x, y, by_weights=True),
+            "A(n)": lambda: self._backward(x, y, by_inputs=True, by_weights=True),
+            "P(K)": lambda: self._backward(*few, by_weights=True),
+            "A(K)": lambda: self._backward(*few, by_inputs=True, by_weights=True),
+            "P(2 K)": lambda: self._backward(*pairs, by_weights=True),
+            "F(i)": lambda: self.model(some[0]),
+            "I(i)": lambda: self._backward(*some, by_inputs=True),
+            "F(9 i)": lambda: self._looked_at(searched),
+            "D": lambda: draw(copies, stream),
+            "T": lambda: draw.tangents(some[0], stream, 30),
             "M": self._products,
             "V": self._values,
             "E": self._eigenvectors,
             "X": self._cuts,
         }
 
-    def _backward(self, rows: slice, *, inputs: bool = False, weights: bool = False) -> tuple[Tensor, ...]:
-        batch = self.inputs[rows].detach().requires_grad_(inputs)
-        loss = F.cross_entropy(self.model(batch), self.targets[rows])
-        return torch.autograd.grad(loss, [*([batch] if inputs else []), *(self.weights if weights else [])])
+    def _backward(
+        self, inputs: Tensor, targets: Tensor, *, by_inputs: bool = False, by_weights: bool = False
+    ) -> tuple[Tensor, ...]:
+        batch = inputs.detach().requires_grad_(by_inputs)
+        loss = F.cross_entropy(self.model(batch), targets)
+        return torch.autograd.grad(loss, [*([batch] if by_inputs else []), *(self.weights if by_weights else [])])
+
+    def _looked_at(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.model(inputs)
 
     def _products(self) -> list[tuple[Tensor, Tensor]]:
         with torch.no_grad():
