@@ -79,7 +79,7 @@ def comparison_html(
     columns: Sequence[str] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     first: str = "optimizer",
-    caption: str = "Best value of each column in bold, with those within 2 combined standard errors of it.",
+    caption: str | None = None,
 ) -> str:
     """Write the comparison as an HTML table with units in the headings and the best value of each column in bold.
 
@@ -88,7 +88,8 @@ def comparison_html(
         columns: Which numbers, in order; all by default.
         metrics: Meanings of further keys.
         first: Heading of the labels.
-        caption: Below the table; where no number has a better end, what ± means stands there instead.
+        caption: Below the table; by default what bold means, and ± where there are standard errors. Where no number has
+            a better end, only the latter stands there.
 
     Returns:
         One ``<table>`` element; every text is escaped.
@@ -110,9 +111,13 @@ def comparison_html(
     for label, texts in zip(data.labels, _cells(data, "<strong>{}</strong>", "{}"), strict=True):
         tds = "".join(f'<td style="text-align:right;white-space:nowrap">{text}</td>' for text in texts)
         body.append(f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>{tds}</tr>')
+    known = bool(np.isfinite(data.errors).any())
+    if caption is None:
+        caption = "Best value of each column in bold" + ", with those within 2 combined standard errors of it" * known
+        caption += "; ± 1 standard error." if known else "."
     note = f"{escape(caption)} ↓ lower is better, ↑ higher is better."
     if all(metric.better is None for metric in data.metrics):
-        note = "± 1 standard error." if np.isfinite(data.errors).any() else ""
+        note = "± 1 standard error." if known else ""
     note = f"<caption style='caption-side:bottom;text-align:left'>{note}</caption>" if note else ""
     return (
         f'<table class="comparison">{note}<thead><tr>{"".join(heads)}</tr></thead>'

@@ -70,6 +70,14 @@ def test_html_of_numbers_without_a_better_end_says_nothing_of_a_best():
     assert "± 1 standard error" in plotting.comparison_html({"a": {"width": Estimate(1.0, 0.5, 0)}})
 
 
+def test_the_caption_speaks_of_standard_errors_only_where_there_are_some(results):
+    without = plotting.comparison_html({"a": {"test_error": 0.1}, "b": {"test_error": 0.2}})
+    assert "Best value of each column in bold. ↓" in without and "standard error" not in without
+    told = "in bold, with those within 2 combined standard errors of it; ± 1 standard error. ↓"
+    assert told in plotting.comparison_html(results.rows)
+    assert ">Mine. ↓" in plotting.comparison_html(results.rows, caption="Mine.")
+
+
 def test_panels_hold_the_values_and_one_standard_error(results):
     figure = plotting.compare(results.rows, columns=["trace"])
     points = [trace for trace in figure.data if trace.mode == "markers"]
