@@ -18,6 +18,8 @@ from landscape.cli_options import Words
 from landscape.config import require
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from landscape.curvature.hessian import Hessian
     from landscape.curvature.results import Eigenpairs
     from landscape.objective import Objective
@@ -214,7 +216,7 @@ class CurvatureCommand:
         _stop_after_a_part(trace)
         if self.layers:
             found["layers"] = layers = self._layers(hessian, estimate)
-            _print_layers(layers)
+            _print_layers(layers, hessian.objective.model)
             _stop_after_a_part(*(answer for answers in layers.values() for answer in answers.values()))
             if {len(answers) for answers in layers.values()} != {len(hessian.objective.layout.layers)}:
                 raise KeyboardInterrupt
@@ -322,13 +324,16 @@ def _layer_numbers(layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _print_layers(layers: dict[str, dict[str, Any]]) -> None:
-    width = max(map(len, layers["top"]))
+def _print_layers(layers: dict[str, dict[str, Any]], model: nn.Module) -> None:
+    """Print a line for each layer, by its name and what it is; of a parameter of the model's own too."""
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    called = {name: f"{name} ({kinds.get(name, 'Parameter')})" for name in layers["top"]}
+    width = max(map(len, called.values()))
     for name, pairs in layers["top"].items():
         value, residual, trace = float(pairs.values[0]), float(pairs.residuals[0]), layers["trace"].get(name)
         known = "" if trace is None else f", trace {trace} {UNIT}"
         part = "" if pairs.complete and trace is not None and trace.complete else ", interrupted"
-        print(f"layer {name:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}){known}{part}")
+        print(f"layer {called[name]:<{width}}  eigenvalue {value:.4g} (residual {residual:.1e}){known}{part}")
 
 
 def _print_pairs(pairs: Eigenpairs) -> None:

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import landscape
 from landscape.__main__ import main as start
 from landscape.cli import _plain_warnings, main
+from landscape.cli_analysis import _print_layers
 from landscape.curvature import Eigenpairs, Estimate, Hessian, InterruptedWarning, SpectralDensity
 from landscape.errors import StorageError
+from landscape.parameters import Layout
 from landscape.training import Run, RunConfig
 
 SMALL = [
@@ -146,6 +149,21 @@ def test_layers_are_drawn(capsys, trained, probes, page):
     text = picture.read_text()
     assert "Where in the network is the curvature?" in text and "trace per weight" in text
     assert ("Hessian spectrum of" in text) == (probes != "0")
+
+
+def test_layers_are_printed_with_what_they_are(capsys):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Sequential(torch.nn.BatchNorm2d(2)))
+    model.scale = torch.nn.Parameter(torch.ones(1))
+    one = np.ones(1)
+    pairs = Eigenpairs(values=2 * one, vectors=torch.ones(1, 1), residuals=0 * one, matvecs=1, converged=one > 0)
+    names = Layout.of(model).layers
+    _print_layers({"top": dict.fromkeys(names, pairs), "trace": dict.fromkeys(names, Estimate(3.0, 0.5, 4))}, model)
+    lines = [line.partition("eigenvalue 2")[0] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(lines) == [
+        "layer 0 (Conv2d)         ",
+        "layer 1.0 (BatchNorm2d)  ",
+        "layer scale (Parameter)  ",
+    ]
 
 
 @pytest.mark.parametrize(("points", "better"), [("10", "11"), ("0", "21"), ("-3", "21")])

@@ -29,6 +29,8 @@ class Estimate(StoredResult):
     Example:
         >>> print(Estimate(value=2.0, stderr=0.25, matvecs=10))
         2 ± 0.25
+        >>> {"trace": Estimate(value=2.0, stderr=0.25, matvecs=10), "norm": Estimate(value=3.0, stderr=0.0, matvecs=0)}
+        {'trace': Estimate(2 ± 0.25, 10 products), 'norm': Estimate(3 ± 0)}
     """
 
     value: float
@@ -36,6 +38,11 @@ class Estimate(StoredResult):
     matvecs: int
     samples: int | None = None
     complete: bool = True
+
+    def __repr__(self) -> str:
+        """One short line, of which several fit on a screen: value, standard error, and what it cost."""
+        cost = f", {self.matvecs} product{'s' * (self.matvecs != 1)}" if self.matvecs else ""
+        return f"Estimate({self}{cost}{'' if self.complete else ', interrupted'})"
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {'unknown' if math.isnan(self.stderr) else f'{self.stderr:.2g}'}"

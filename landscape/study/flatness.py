@@ -87,9 +87,11 @@ class Flatness:
         return paired_difference([end.top for end in method.ends], [end.top for end in self.methods[0].ends])
 
     def table(self) -> str:
-        """Return a Markdown table with means and standard errors over seeds."""
+        """Return a Markdown table with means and standard errors over seeds, each column with its unit."""
+        curvature = "nats per squared weight"
         lines = [
-            "| method | top eigenvalue | below SGD's by | seeds below | training loss | test error, % |",
+            f"| method | top eigenvalue, {curvature} | below SGD's by, {curvature} | seeds below "
+            "| training loss, nats | test error, % |",
             "|---|---|---|---|---|---|",
         ]
         for method in self.methods:

@@ -71,6 +71,13 @@ def test_differences_are_paired_by_seed():
     assert "| SAM, rho 0.05 | 14.7 ± 8.8 | 5.33 ± 3.2 | 2 of 3 | 0.1 ± 0 | 5 ± 0 |" in result.table()
 
 
+def test_each_column_has_its_unit():
+    head, rule, *_ = made([10.0], [1.0]).table().splitlines()
+    unit = "nats per squared weight"
+    columns = ["method", f"top eigenvalue, {unit}", f"below SGD's by, {unit}", "seeds below", "training loss, nats"]
+    assert head.strip("| ").split(" | ") == [*columns, "test error, %"] and rule.count("---") == 6
+
+
 def test_one_seed_has_no_standard_error():
     assert "| SGD | 10 |" in made([10.0], [1.0]).table()
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from landscape.curvature import Hessian
+from landscape.curvature import Estimate, Hessian
 from landscape.objective import Objective
+from landscape.sharpness import measure
 
 
 def test_results_print_as_one_short_line(results):
@@ -39,3 +40,14 @@ def test_objectives_and_operators_say_what_they_are_of(tiny_problem):
     assert repr(pairs).startswith(f"Eigenpairs([{values}], P = {objective.size}, 2 of 2 converged, ")
     many = replace(pairs, vectors=torch.ones(3, 7), values=np.ones(7), residuals=np.ones(7), converged=np.ones(7))
     assert repr(many).startswith("Eigenpairs([1, 1, 1, 1, 1, ...], P = 3, 7 of 7")
+
+
+def test_a_dictionary_of_estimates_fits_on_a_screen(tiny_problem):
+    exact, part = Estimate(value=3.0, stderr=0.0, matvecs=1), Estimate(2.0, 0.25, 40, samples=40, complete=False)
+    assert repr({"a": exact, "b": part}) == (
+        "{'a': Estimate(3 ± 0, 1 product), 'b': Estimate(2 ± 0.25, 40 products, interrupted)}"
+    )
+    assert repr(Estimate(float("nan"), float("nan"), 0)) == "Estimate(nan ± unknown)"
+    objective = Objective(tiny_problem.model, tiny_problem.data)
+    found = [*Hessian(objective).layerwise("trace", probes=3, progress=False).values(), *measure(objective).values()]
+    assert len(found) > 20 and max(map(len, map(repr, found))) < 60
