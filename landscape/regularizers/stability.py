@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.config import is_number, is_whole, require
-from landscape.optim.backup import frozen_statistics
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
+from landscape.regularizers.passes import extra_passes
 from landscape.seeding import generator
 
 
@@ -20,8 +19,8 @@ class DeformationStability(Penalty):
 
     Definition: ``weight * sum_k max over (i, j) of (f_k(x_ij) - f_k(x_i))^2``, over the first ``examples`` images of
     the batch and ``count`` deformations ``x_ij`` of each, every one compared with its own image. A pass without a graph
-    finds the pair of each class; only those pairs are differentiated, in one pass of 2 K images. Both passes leave the
-    statistics of batch normalization alone.
+    finds the pair of each class; only those pairs are differentiated, in two passes of K images with the same dropout
+    masks. All leave the statistics of batch normalization alone.
 
     Args:
         weight: At least 0. Default 0.1, that of the published experiments.
@@ -76,14 +75,13 @@ class DeformationStability(Penalty):
         stream = generator(self.seed, "deformation stability", self.number(step), device=inputs.device)
         clean = inputs.detach()[: self.examples]
         moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
-        with statistics_kept(model):
+        with extra_passes(model, clean) as forward:
             with torch.no_grad():
-                reference, other = model(torch.cat((clean, moved))).split((len(clean), len(moved)))
+                reference, other = forward(torch.cat((clean, moved))).split((len(clean), len(moved)))
                 change = (other - reference.repeat_interleave(self.count, dim=0)).square()
                 chosen = change.argmax(dim=0)  # (K,)
-            pairs = torch.cat((clean[chosen // self.count], moved[chosen]))
-            reference, other = model(pairs).chunk(2)
-        return self.weight * (other - reference).diagonal().square().sum()
+            reference, other = forward(clean[chosen // self.count]), forward(moved[chosen])  # the same dropout masks
+            return self.weight * (other - reference).diagonal().square().sum()
 
 
 def check_settings(
@@ -105,8 +103,3 @@ def check_settings(
     chosen = Deformations() if deformations is None else deformations
     require(isinstance(chosen, Deformations), "deformations", "Deformations(...)", deformations)
     return chosen
-
-
-def statistics_kept(model: Forward) -> AbstractContextManager[None]:
-    """Keep the running statistics of a module; nothing for another function."""
-    return frozen_statistics(model) if isinstance(model, nn.Module) else nullcontext()

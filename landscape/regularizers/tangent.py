@@ -9,7 +9,8 @@ from torch import Tensor
 
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
-from landscape.regularizers.stability import check_settings, statistics_kept
+from landscape.regularizers.passes import extra_passes
+from landscape.regularizers.stability import check_settings
 from landscape.seeding import generator
 
 
@@ -78,11 +79,11 @@ class TangentPenalty(Penalty):
         stream = generator(self.seed, "tangents", self.number(step), device=inputs.device)
         clean = inputs.detach()[: self.examples]
         tangents = self.deformations.tangents(clean, stream, self.count)  # (I, T, C, H, W)
-        with statistics_kept(model), torch.enable_grad():
-            chosen = torch.stack([_along(each, tangents).square().sum(1) for each in _gradients(model, clean)])
+        with extra_passes(model, clean) as forward:
+            chosen = torch.stack([_along(each, tangents).square().sum(1) for each in _gradients(forward, clean)])
             chosen = chosen.argmax(dim=1)  # (K,) images
             images = clean[chosen].requires_grad_()
-            own = model(images).diagonal().sum()
+            own = forward(images).diagonal().sum()
             (gradient,) = torch.autograd.grad(own, images, create_graph=True, allow_unused=True, materialize_grads=True)
         return self.weight * _along(gradient, tangents[chosen]).square().sum()
 

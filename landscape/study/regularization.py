@@ -26,7 +26,7 @@ STRENGTHS: dict[str, tuple[str, tuple[float, ...]]] = {
     "spectral": ("weight", (1e-4, 1e-3, 1e-2, 1e-1)),
     "spectral-svd": ("weight", (1e-4, 1e-3, 1e-2, 1e-1)),
     "spectral-projection": ("tau", (0.6, 0.8, 1.2, 1.6)),
-    "deformation": ("weight", (1e-3, 1e-2, 1e-1, 1.0)),
+    "deformation": ("weight", (1e-4, 1e-3, 1e-2, 1e-1)),
     "tangent": ("weight", (1e-4, 1e-3, 1e-2, 1e-1)),
 }
 """Penalty to the option that is its strength, and the values to try: around the published ones, factors of 2 to 10."""

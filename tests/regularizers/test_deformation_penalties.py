@@ -145,3 +145,13 @@ def test_stronger_deformations_cost_more():
     for kind in BOTH:
         weak, strong = (kind(deformations=Deformations(strength=s))(model, inputs, LABELS) for s in (0.01, 0.1))
         assert weak.item() < 0.2 * strong.item()
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_dropout_is_no_deformation_and_generators_stay_where_they_are(make):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 3)).double().train()
+    flat = torch.full((6, 1, 8, 8), 0.7, dtype=torch.float64)  # a deformation changes nothing in it
+    before = torch.get_rng_state()
+    found = make(weight=1.0)(net, flat, torch.zeros(6, dtype=torch.long))
+    torch.testing.assert_close(found, torch.zeros_like(found), rtol=0, atol=1e-20)
+    assert torch.equal(torch.get_rng_state(), before)
