@@ -16,7 +16,7 @@ import tyro
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
-from landscape.cli_options import Words, with_options
+from landscape.cli_options import Words, penalty_lines, with_options
 from landscape.cli_robustness import RobustnessCommand, with_attacks_listed
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
@@ -229,14 +229,15 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _train_with_defaults(words: Sequence[str]) -> Any:
-    """Return ``Train``, its defaults taken from the file or recipe behind ``--config`` or ``--recipe``."""
-    settings = starting_settings(words)
-    if settings is None:
-        return Train
+    """Return ``Train``, its defaults taken from the file or recipe behind ``--config`` or ``--recipe``.
+
+    Its help says what each penalty is and reads.
+    """
+    settings = starting_settings(words) or RunConfig()
 
     def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
         kept = {name: getattr(settings, name) for name in ("model_options", "optimizer_options", "penalty_options")}
         return dataclasses.replace(flags, settings=flags.settings.replace(**kept))
 
-    build.__doc__ = Train.__doc__
+    build.__doc__ = "\n\n".join([Train.__doc__ or "", *penalty_lines()])
     return build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tyro
@@ -56,3 +56,13 @@ def _pair(what: str, text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def penalty_lines() -> Iterator[str]:
+    """Say what each penalty is, and which options it reads, a line each below a heading."""
+    from landscape.regularizers import REGULARIZERS
+
+    yield "The penalties (--penalty), and what they read (--penalty-option), in units of pixels from 0 to 1:"
+    for name, spec in REGULARIZERS.items():
+        options = [key if value in (..., None) else f"{key} {value}" for key, value in spec.options.items()]
+        yield f"{name}: {spec.description} Reads {', '.join(options)}."

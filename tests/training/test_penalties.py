@@ -158,3 +158,11 @@ def test_the_command_names_penalties_and_their_options(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--penalty-option", "tau"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
+
+
+def test_the_help_says_what_each_penalty_is_and_reads(capsys):
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, spec in REGULARIZERS.items():
+        assert f"{name}: {spec.description} Reads" in text
+    assert "Reads tau 0.5, kappa 2.0, operator reshaped" in text
