@@ -200,12 +200,15 @@ def measure_minima(
     Warns:
         InterruptedWarning: Ctrl-C came later.
     """
+    why = ""
     if effort is None:
         first = next(iter(runs.values()))
         examples = len(first.dataset("train"))
         effort = choose_effort(first.objective("train", limit=min(256, examples)), examples=examples, seconds=seconds)
+        share = f"{effort.examples:,} of the {examples:,}" if effort.examples < examples else f"all {examples:,}"
+        why = f" That is what fits into about {seconds:g} s on two cores: {share} training examples."
     if progress:
-        print(f"Each network: {effort}.")
+        print(f"Each network: {effort}.{why}")
     found: dict[str, Minimum] = {}
     try:
         with progress_bar(len(runs), desc="measure the minima", unit="network", enabled=progress) as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from landscape.errors import ConfigError
 from landscape.models import build_model
 from landscape.objective import Objective
 from landscape.study import Effort, choose_effort, flattest, measure_minima, minima_configs, rank_correlation
+from landscape.study import minima as minima_module
 from landscape.training import RunConfig, train
 
 TINY = Effort(examples=60, points=5, trace_probes=8, density_probes=2, density_steps=6, random_draws=2)
@@ -85,6 +87,17 @@ def test_an_interrupt_leaves_the_networks_done(runs, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         measure_minima(three, effort=TINY, progress=False)
     assert capsys.readouterr() == ("", "")  # no bar of its own, and none of a measure's
+
+
+def test_how_many_examples_and_why_is_said(runs, monkeypatch, capsys):
+    monkeypatch.setattr(minima_module, "measure_minimum", lambda *_, **__: None)
+    for examples, share in ((60, "60 of the 100"), (100, "all 100")):
+        monkeypatch.setattr(minima_module, "choose_effort", lambda *_, n=examples, **__: replace(TINY, examples=n))
+        measure_minima({"SGD": runs["SGD"]}, seconds=1.5)
+        said = f"what fits into about 1.5 s on two cores: {share} training examples.\n"
+        assert f"Each network: {examples} examples, " in (out := capsys.readouterr().out) and said in out
+    measure_minima({"SGD": runs["SGD"]}, effort=TINY)
+    assert "fits into" not in capsys.readouterr().out  # the sizes were given
 
 
 def test_effort_shrinks_with_time_and_keeps_its_floors():
