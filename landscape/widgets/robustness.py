@@ -119,10 +119,11 @@ class RobustnessExplorer(Panel):
 
     def _telling(self, norm: str, epsilon: float) -> int:
         """Choose an example that the first network loses within the radius, and as many others as possible keep."""
-        row = list(self._first[norm].epsilons).index(epsilon)
+        first = self._first[norm]
+        row, right = list(first.epsilons).index(epsilon), first.clean_logits.argmax(axis=1) == first.labels
         broken = np.array([found[norm].broken[row] for found in self.inputs.values()])
-        lost = broken[0] & ~self._first[norm].broken[0]
-        return int(np.argmax(np.where(lost, (~broken).sum(axis=0), -1))) if lost.any() else 0
+        lost = broken[0] & right
+        return int(np.argmax(np.where(lost, (~broken).sum(axis=0), -1) if lost.any() else right))
 
     # What is drawn --------------------------------------------------------------------------------------------------
 
