@@ -39,7 +39,7 @@ class RobustnessCommand:
     """Their length, as 0.5 or 2/255; 2.5 epsilon / steps by default."""
     starts: int | None = None
     """Random starts, or draws of noise."""
-    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
     """What an attack climbs."""
     seed: int = 0
     """Seed of the random starts."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape.datasets import Dataset
-from landscape.robustness.attacks import Attack, break_within, deepfool, effort_of
+from landscape.robustness.attacks import Attack, break_within, effort_of
+from landscape.robustness.deepfool import deepfool
 from landscape.robustness.pixels import PixelModel, wrong
 from landscape.robustness.results import RobustAccuracy
 from landscape.robustness.settings import (
@@ -53,12 +54,15 @@ def robust_accuracy(
         attack: One of :data:`ATTACKS`.
         epsilon: One radius or several, at least 0, in units of pixels from 0 to 1 (of the inputs themselves, where
             they are no uint8 images).
-        steps: Steps of each start, at least 1; by default the attack's (40 for PGD).
+        steps: Steps of each start, at least 1; by default the attack's (40 for PGD, 100 for Auto-PGD, 5000 forward
+            passes for Square). The parts of AutoAttack take theirs in proportion. More steps of Auto-PGD or Square are
+            other steps, which may also find less.
         step_size: Their length in the attack's norm and units; by default 2.5 epsilon / steps for attacks of many steps
             (Madry et al. 2018), epsilon for those of one.
         starts: Starts, or draws of noise, at least 1; by default the attack's (1; 10 draws of noise).
-        loss: What is climbed: "cross_entropy", or "margin" (to the second class only); neither has a gradient that
-            vanishes where a network is very sure, see :func:`landscape.robustness.pixels.losses_of`.
+        loss: What is climbed: "cross_entropy", "margin" (to the second class only), or "dlr" (the same in proportion to
+            the spread of the logits); none has a gradient that vanishes where a network is very sure, see
+            :func:`landscape.robustness.pixels.losses_of`. Targeted Auto-PGD takes "dlr".
         overshoot: How far DeepFool goes beyond a border, as a share of the way. Default 0.02 (its paper).
         seed: Names the random starts.
         batch_size: Examples at a time.

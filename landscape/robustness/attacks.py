@@ -1,16 +1,19 @@
-"""The attacks with a radius: steps up the loss within a ball, and noise."""
+"""The attacks with a radius: steps up the loss within a ball, random search, and noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from landscape.balls import Norm, broadcast, project, random_point, size, steepest
+from landscape.balls import Norm, project, random_point, size, steepest
+from landscape.robustness.auto_pgd import auto_pgd
+from landscape.robustness.deepfool import most_likely
 from landscape.robustness.pixels import PixelModel, wrong
+from landscape.robustness.square import square_attack
+from landscape.robustness.visit import Visit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,10 @@ class Attack:
         random: Whether each start is a random point of the ball; else the first is the example itself.
         noise: Whether there are no steps at all, only random points.
         minimal: Whether it looks for the smallest change, whatever the radius.
+        adaptive: Whether its steps find their own length (Auto-PGD).
+        targets: How many other classes it tries to reach, one after another, by the ratio of logits; 0 for any.
+        search: Whether it searches at random, without gradients; its steps are forward passes.
+        parts: The attacks that it consists of, each on what the ones before left.
         reference: Where it comes from.
     """
 
@@ -37,6 +44,10 @@ class Attack:
     random: bool = False
     noise: bool = False
     minimal: bool = False
+    adaptive: bool = False
+    targets: int = 0
+    search: bool = False
+    parts: tuple[str, ...] = ()
     reference: str = ""
 
     @property
@@ -44,15 +55,21 @@ class Attack:
         """Which of "steps", "step_size" and "starts" mean something to it."""
         if self.noise:
             return frozenset({"starts"})
-        if self.minimal:
+        if self.minimal or self.parts:
             return frozenset({"steps"})
+        if self.adaptive or self.search:
+            return frozenset({"steps", "starts"})
         return frozenset({"steps", "step_size", "starts"} if self.steps > 1 else ())
 
 
 _FGSM = "I. Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015"
 _PGD = "A. Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
 _DEEPFOOL = "S. Moosavi-Dezfooli et al., DeepFool, CVPR 2016"
+_AUTO = "F. Croce, M. Hein, Reliable Evaluation of Adversarial Robustness, ICML 2020"
+_SQUARE = "M. Andriushchenko et al., Square Attack, ECCV 2020"
 _REACH = 2.5  # Madry et al.'s code: from any point of the ball each side can be reached
+
+_NORMS: tuple[Norm, ...] = ("l2", "linf")
 
 ATTACKS: dict[str, Attack] = {
     "fgsm": Attack(norm="linf", definition="x + epsilon sign(g)", reference=_FGSM),
@@ -85,6 +102,34 @@ ATTACKS: dict[str, Attack] = {
         norm="linf", definition="to the nearest border of the classes, taken as flat, again and again", steps=50,
         minimal=True, reference=_DEEPFOOL,
     ),
+    **{
+        f"apgd-{norm}": Attack(
+            norm=norm, definition="steps with momentum, whose length halves by itself (Auto-PGD)", steps=100,
+            random=True, adaptive=True, reference=_AUTO,
+        )
+        for norm in _NORMS
+    },
+    **{
+        f"apgd-t-{norm}": Attack(
+            norm=norm, definition="Auto-PGD toward each of the 9 classes that are next, by the ratio of logits",
+            steps=100, random=True, adaptive=True, targets=9, reference=_AUTO,
+        )
+        for norm in _NORMS
+    },
+    **{
+        f"square-{norm}": Attack(
+            norm=norm, definition="random squares, kept where they help; without gradients", steps=5000,
+            search=True, reference=_SQUARE,
+        )
+        for norm in _NORMS
+    },
+    **{
+        f"autoattack-{norm}": Attack(
+            norm=norm, definition="apgd, then apgd-t, then square on what is left (AutoAttack without FAB)", steps=100,
+            parts=(f"apgd-{norm}", f"apgd-t-{norm}", f"square-{norm}"), reference=_AUTO,
+        )
+        for norm in _NORMS
+    },
 }  # fmt: skip
 """Every attack by its name."""
 
@@ -107,22 +152,6 @@ class Effort:
 
 
 Stream = Callable[[int], torch.Generator]
-
-
-class Visit(NamedTuple):
-    """Points that an attack comes by.
-
-    Attributes:
-        rows: (b,) which examples.
-        change: (b, ...) what is added to each.
-        logits: (b, K) what the model says there.
-        missed: (b,) bool: which are misclassified.
-    """
-
-    rows: Tensor
-    change: Tensor
-    logits: Tensor
-    missed: Tensor
 
 
 def visits(
@@ -152,24 +181,47 @@ def visits(
             then on.
     """
     broken = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
-    for start in range(effort.starts):
-        left = rows if beyond else rows[~broken[rows]]
-        if not len(left):
-            return
-        x = clean[left]
-        change = torch.zeros_like(clean)
-        if attack.random or start:  # drawn for all: what one example gets does not depend on who is broken
-            change = random_point(clean, epsilon, attack.norm, stream(start))
-        change = model.inside(x + change[left]) - x
-        if attack.noise:
-            with torch.no_grad():
-                logits = model(x + change)
-            found = iter([Visit(left, change, logits, wrong(logits, labels[left]))])
-        else:
-            found = _climb(model, clean, labels, left, change, epsilon, attack.norm, effort, beyond)
-        for visit in found:
-            broken[visit.rows[visit.missed]] = True
-            yield visit
+    parts = efforts_of_parts(attack, effort)
+    for number, (one, its) in enumerate(parts):
+        for start in range(its.starts):
+            left = rows if beyond else rows[~broken[rows]]
+            if not len(left):
+                return
+            draws = stream(start * len(parts) + number)
+            for visit in _from_one_start(model, clean, labels, left, epsilon, one, its, start, draws, beyond):
+                broken[visit.rows[visit.missed]] = True
+                yield visit
+
+
+def _from_one_start(
+    model: PixelModel,
+    clean: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    epsilon: float,
+    attack: Attack,
+    effort: Effort,
+    start: int,
+    draws: torch.Generator,
+    beyond: bool,
+) -> Iterator[Visit]:
+    """What an attack comes by from one start; numbers are drawn for all: who is broken changes nothing for others."""
+    if attack.search:
+        options = {"epsilon": epsilon, "norm": attack.norm, "queries": effort.steps, "stream": draws, "beyond": beyond}
+        yield from square_attack(model, clean, labels, rows, **options)
+        return
+    x, change = clean[rows], torch.zeros_like(clean)
+    if attack.random or start:
+        change = random_point(clean, epsilon, attack.norm, draws)
+    change = model.inside(x + change[rows]) - x
+    if attack.noise:
+        with torch.no_grad():
+            logits = model(x + change)
+        yield Visit(rows, change, logits, wrong(logits, labels[rows]))
+    elif attack.adaptive:
+        yield from _adaptive(model, clean, labels, rows, change, epsilon, attack, effort, beyond)
+    else:
+        yield from _climb(model, clean, labels, rows, change, epsilon, attack.norm, effort, beyond)
 
 
 def break_within(
@@ -205,6 +257,31 @@ def break_within(
     return found[rows]
 
 
+def _adaptive(
+    model: PixelModel,
+    clean: Tensor,
+    labels: Tensor,
+    rows: Tensor,
+    change: Tensor,
+    epsilon: float,
+    attack: Attack,
+    effort: Effort,
+    beyond: bool,
+) -> Iterator[Visit]:
+    """Climb by Auto-PGD from one start: to any other class, or to several in turn."""
+    loss, goals = effort.loss, [None]
+    if attack.targets:
+        loss, goals = "dlr", [*most_likely(model, clean[rows], labels[rows], attack.targets).unbind(1)]
+    broken = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
+    options = {"epsilon": epsilon, "norm": attack.norm, "steps": effort.steps, "loss": loss, "beyond": beyond}
+    for goal in goals:
+        kept = torch.ones_like(rows, dtype=torch.bool) if beyond else ~broken[rows]
+        targets = None if goal is None else goal[kept]
+        for visit in auto_pgd(model, clean, labels, rows[kept], change[kept], targets=targets, **options):
+            broken[visit.rows[visit.missed]] = True
+            yield visit
+
+
 def _climb(
     model: PixelModel,
     clean: Tensor,
@@ -236,73 +313,26 @@ def _climb(
         change = model.inside(x + moved) - x  # clamping brings every pixel nearer to its own: still within the ball
 
 
-def deepfool(
-    model: PixelModel, clean: Tensor, labels: Tensor, norm: Norm, *, steps: int, overshoot: float, candidates: int
-) -> tuple[Tensor, Tensor]:
-    """Look for the smallest change that breaks each example.
-
-    Definition: with ``f'_k = f_k - f_y`` and its gradient ``w'_k``, the nearest border is that of the class k with the
-    least ``|f'_k| / ||w'_k||_q`` (q = 2 for L2, 1 for L-infinity). The step goes there; steps are added up, and
-    ``x + (1 + overshoot) * sum`` is tried. On a linear model one step finds the smallest change.
-
-    Args:
-        model: What is attacked.
-        clean: (B, ...) pixels.
-        labels: (B,).
-        norm: "l2" or "linf".
-        steps: Steps at most.
-        overshoot: How far beyond the border, as a share of the way.
-        candidates: How many classes are looked at: those with the largest logits.
-
-    Returns:
-        (B,) the sizes of the changes found, NaN where none was found; and (B, ...) the changes, 0 there.
-    """
-    found = torch.full((len(clean),), torch.nan, dtype=clean.dtype, device=clean.device)
-    changes = torch.zeros_like(clean)
-    rows, change = torch.arange(len(clean), device=clean.device), torch.zeros_like(clean)
-    others = _candidates(model, clean, labels, candidates)
-    for step in range(steps + 1):
-        x, y = clean[rows], labels[rows]
-        tried = model.inside(x + (1.0 + overshoot) * change) - x
-        with torch.no_grad():
-            missed = wrong(model(x + tried), y)
-        found[rows[missed]], changes[rows[missed]] = size(tried[missed], norm), tried[missed]
-        if step == steps or bool(missed.all()):
-            break
-        rows, x, y, change, others = (each[~missed] for each in (rows, x, y, change, others))
-        change = change + _to_the_border(model, x + (1.0 + overshoot) * change, y, others, norm)
-    return found, changes
-
-
-def _candidates(model: PixelModel, clean: Tensor, labels: Tensor, count: int) -> Tensor:
-    """The classes beside the label whose logits are largest, (B, C)."""
-    with torch.no_grad():
-        logits = model(clean).scatter(1, labels.unsqueeze(1), -torch.inf)
-    return logits.topk(min(count, logits.shape[1] - 1), dim=1).indices
-
-
-def _to_the_border(model: PixelModel, pixels: Tensor, labels: Tensor, others: Tensor, norm: Norm) -> Tensor:
-    """The shortest step to a border, by the gradients at these points, (B, ...)."""
-    pixels = model.inside(pixels).detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model(pixels)
-        own = logits.gather(1, labels.unsqueeze(1))
-        gaps = logits.gather(1, others) - own  # (B, C)
-        gradients = [torch.autograd.grad(gap.sum(), pixels, retain_graph=True)[0] for gap in gaps.unbind(1)]
-    best = torch.full((len(labels),), torch.inf, dtype=pixels.dtype, device=pixels.device)
-    step = torch.zeros_like(pixels)
-    for gap, gradient in zip(gaps.detach().unbind(1), gradients, strict=True):
-        length = torch.linalg.vector_norm(gradient.flatten(1), 2 if norm == "l2" else 1, dim=1)
-        usable = (length > 0) & length.isfinite()
-        distance = torch.where(usable, gap.abs() / torch.where(usable, length, torch.ones_like(length)), torch.inf)
-        nearer = distance < best
-        toward = broadcast(torch.where(nearer, distance, torch.zeros_like(distance)), pixels) * steepest(gradient, norm)
-        step = torch.where(broadcast(nearer, pixels), toward, step)
-        best = torch.where(nearer, distance, best)
-    return step.detach()
-
-
 def effort_of(attack: Attack, epsilon: float, *, steps: int, step_size: float | None, starts: int, loss: str) -> Effort:
     """Fill in the attack's own length of a step where none was said, for one radius."""
     length = attack.reach * epsilon / steps if step_size is None else step_size
     return Effort(steps=steps, step_size=length, starts=starts, loss=loss)
+
+
+def efforts_of_parts(attack: Attack, effort: Effort) -> list[tuple[Attack, Effort]]:
+    """Return what an attack consists of, itself or several, and how hard each tries.
+
+    Args:
+        attack: The whole.
+        effort: Its own; the steps of a part are in the same proportion to its own default.
+
+    Example:
+        >>> effort = Effort(steps=20, step_size=0.1, starts=1, loss="cross_entropy")
+        >>> [its.steps for _, its in efforts_of_parts(ATTACKS["autoattack-l2"], effort)]
+        [20, 20, 1000]
+    """
+    if not attack.parts:
+        return [(attack, effort)]
+    parts = [ATTACKS[name] for name in attack.parts]
+    steps = [max(1, round(effort.steps * part.steps / attack.steps)) for part in parts]
+    return [(part, replace(effort, steps=n, starts=part.starts)) for part, n in zip(parts, steps, strict=True)]

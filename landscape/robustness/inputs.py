@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from landscape.balls import broadcast
 from landscape.datasets import Dataset
-from landscape.robustness.attacks import Attack, Visit, deepfool, effort_of, visits
+from landscape.robustness.attacks import Attack, effort_of, visits
+from landscape.robustness.deepfool import deepfool
 from landscape.robustness.pixels import PixelModel, losses_of, wrong
 from landscape.robustness.settings import (
     BATCH,
@@ -24,6 +25,7 @@ from landscape.robustness.settings import (
     radii_of,
     streams,
 )
+from landscape.robustness.visit import Visit
 from landscape.surface.archive import StoredResult, frozen_array
 
 

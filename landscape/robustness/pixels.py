@@ -10,7 +10,8 @@ from landscape.errors import ConfigError, LandscapeError, ModelError, first_line
 from landscape.objective import Objective
 from landscape.replica import copied
 
-LOSSES = ("cross_entropy", "margin")
+_TIE = 1e-12  # logits that are all one have no scale
+LOSSES = ("cross_entropy", "margin", "dlr")
 
 
 class PixelModel:
@@ -73,13 +74,16 @@ class PixelModel:
         """Return the nearest inputs that are images."""
         return pixels if self.low is None else pixels.clamp(self.low, self.high)
 
-    def gradient(self, pixels: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, pixels: Tensor, labels: Tensor, loss: str, targets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the gradient of each example's loss by its own input, and the logits, both detached.
 
         Args:
             pixels: (B, ...).
             labels: (B,).
             loss: One of LOSSES; see :func:`losses_of`.
+            targets: (B,) the classes to reach; None for any.
 
         Returns:
             (B, ...) and (B, K).
@@ -91,7 +95,7 @@ class PixelModel:
         with torch.enable_grad():
             logits = self(pixels)
             try:
-                (gradient,) = torch.autograd.grad(losses_of(logits, labels, loss).sum(), pixels)
+                (gradient,) = torch.autograd.grad(losses_of(logits, labels, loss, targets).sum(), pixels)
             except RuntimeError as error:
                 raise ModelError(
                     "The model's outputs cannot be differentiated by its inputs.",
@@ -120,18 +124,22 @@ def _no_classifier(model: nn.Module, data: Dataset, got: object) -> ModelError:
     )
 
 
-def losses_of(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
+def losses_of(logits: Tensor, labels: Tensor, loss: str, targets: Tensor | None = None) -> Tensor:
     """Compute what an attack climbs, for each example: (B,).
 
     ``cross_entropy`` is ``z = log sum_{k != y} exp f_k - f_y``. The cross-entropy is ``log(1 + exp z)``, so steepest
     steps on z are steepest steps on it; but its own gradient is 0 in floating point where a network is very sure, and
     attacks that follow it find such networks robust. ``margin`` is ``max_{k != y} f_k - f_y``, above 0 where the
-    example is misclassified.
+    example is misclassified. ``dlr``, the difference of logits ratio, is the margin divided by ``f_(1) - f_(3)``, the
+    difference of the largest logit and the third, so that it does not depend on the scale of the logits; with a target
+    t it is ``(f_t - f_y) / (f_(1) - (f_(3) + f_(4)) / 2)``. With fewer than three classes, or four with a target,
+    it is not divided.
 
     Args:
         logits: (B, K).
         labels: (B,).
-        loss: "cross_entropy" or "margin".
+        loss: "cross_entropy", "margin" or "dlr".
+        targets: (B,) the only other class that counts; None for all.
 
     Raises:
         ConfigError: The loss is unknown.
@@ -143,15 +151,30 @@ def losses_of(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
 
     References:
         N. Carlini, D. Wagner, Towards Evaluating the Robustness of Neural Networks, S&P 2017, section IV (the margin,
-        and the cross-entropy's vanishing gradient).
+        and the cross-entropy's vanishing gradient). F. Croce, M. Hein, Reliable Evaluation of Adversarial Robustness
+        with an Ensemble of Diverse Parameter-free Attacks, ICML 2020, section 4 (the ratio).
     """
     others = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
     own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    if targets is not None:
+        others = logits.gather(1, targets.unsqueeze(1))
     if loss == "cross_entropy":
         return others.logsumexp(1) - own
     if loss == "margin":
         return others.amax(1) - own
+    if loss == "dlr":
+        return (others.amax(1) - own) / _scale(logits, targets is not None)
     raise ConfigError("The loss of an attack is unknown.", expected=" or ".join(LOSSES), got=shown(loss))
+
+
+def _scale(logits: Tensor, targeted: bool) -> Tensor:
+    """What the difference of two logits is divided by, (B,); 1 where the ratio would be the same everywhere."""
+    least = 4 if targeted else 3
+    if logits.shape[1] < least:
+        return torch.ones_like(logits[:, 0])
+    largest = logits.topk(least, dim=1).values
+    low = largest[:, 2:].mean(1) if targeted else largest[:, 2]
+    return (largest[:, 0] - low).clamp(min=_TIE)
 
 
 def wrong(logits: Tensor, labels: Tensor) -> Tensor:

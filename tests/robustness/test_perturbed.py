@@ -16,6 +16,15 @@ from landscape.robustness import inputs as inputs_module
 from landscape.robustness.pixels import PixelModel, losses_of
 from landscape.seeding import seeded
 
+
+def quick(name: str) -> dict[str, int]:
+    """Fewer steps than by default for the attacks of very many."""
+    attack = ATTACKS[name]
+    if attack.parts:
+        return {"steps": 1}
+    return {"steps": 60} if attack.search else {"steps": 4} if attack.adaptive else {}
+
+
 RADII = {"l2": [0.0, 0.3, 0.9], "linf": [0.0, 0.04, 0.12]}
 
 
@@ -42,7 +51,7 @@ def found_by(trained, name: str, **options) -> PerturbedInputs:
 @pytest.mark.parametrize("beyond", [False, True])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_they_are_the_points_that_robust_accuracy_counts(trained, name: str, beyond: bool) -> None:
-    steps = {"steps": 8, "starts": 2} if name.startswith("pgd") else {}
+    steps = {"steps": 8, "starts": 2} if name.startswith("pgd") else quick(name)
     found = found_by(trained, name, beyond=beyond, batch_size=25, **steps)
     counted = robust_accuracy(
         *trained, attack=name, epsilon=RADII[found.norm], batch_size=25, progress=False, **steps
@@ -57,7 +66,7 @@ def test_they_are_the_points_that_robust_accuracy_counts(trained, name: str, bey
 @pytest.mark.parametrize("name", ATTACKS)
 def test_they_are_images_within_the_ball_of_which_the_model_says_what_is_told(trained, name: str, beyond: bool) -> None:
     model, data = trained
-    found = found_by(trained, name, beyond=beyond)
+    found = found_by(trained, name, beyond=beyond, **quick(name))
     assert found.inputs.min() >= 0 and found.inputs.max() <= 1
     assert (found.sizes <= found.epsilons[:, None] * (1 + 1e-9) + 1e-12).all()
     assert np.array_equal(found.clean, data.inputs.double().numpy() / 255)

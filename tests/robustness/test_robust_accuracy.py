@@ -41,13 +41,21 @@ def attacked(trained, attack: str, epsilon, **options) -> RobustAccuracy:
     return robust_accuracy(model, data, attack=attack, epsilon=epsilon, progress=False, **options)
 
 
+def quick(name: str) -> dict[str, int]:
+    """Fewer steps than by default for the attacks of very many."""
+    attack = ATTACKS[name]
+    if attack.parts:
+        return {"steps": 1}
+    return {"steps": 40} if attack.search else {"steps": 4} if attack.adaptive else {}
+
+
 RADII = {"l2": [0.0, 0.3, 0.9], "linf": [0.0, 0.04, 0.12]}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_at_radius_zero_it_is_the_clean_accuracy_and_it_falls_with_the_radius(trained, name: str) -> None:
     model, data = trained
-    found = attacked(trained, name, RADII[ATTACKS[name].norm])
+    found = attacked(trained, name, RADII[ATTACKS[name].norm], **quick(name))
     clean = model.eval()(data.normalized()).argmax(1) == data.targets
     assert found.broken[0].tolist() == (~clean).tolist()
     assert (np.diff(found.broken.astype(int), axis=0) >= 0).all()
@@ -67,6 +75,13 @@ def test_at_radius_zero_it_is_the_clean_accuracy_and_it_falls_with_the_radius(tr
         (("fgm", {}), ("pgd-l2", {})),
         (("pgd-l2", {"steps": 5, "step_size": 0.1}), ("pgd-l2", {"steps": 40, "step_size": 0.1})),
         (("pgd-l2", {"steps": 5}), ("pgd-l2", {"steps": 5, "starts": 4})),
+        (("pgd-l2", {"steps": 10}), ("apgd-l2", {"steps": 50})),
+        (("fgsm", {}), ("apgd-linf", {"steps": 10})),
+        (("apgd-linf", {"steps": 5}), ("apgd-linf", {"steps": 5, "starts": 3})),
+        (("square-linf", {"steps": 20}), ("square-linf", {"steps": 20, "starts": 3})),
+        (("noise-linf", {"starts": 100}), ("square-linf", {"steps": 100})),
+        (("noise-l2", {"starts": 100}), ("square-l2", {"steps": 100})),
+        (("apgd-l2", {"steps": 2}), ("autoattack-l2", {"steps": 2})),
     ],
 )
 def test_stronger_attacks_report_no_higher_accuracy(trained, weak, strong) -> None:
@@ -89,7 +104,7 @@ def test_everything_tried_is_an_image_within_the_ball(trained, name: str, monkey
     monkeypatch.setattr(PixelModel, "__call__", watched)
     data = data.subset(torch.arange(20))
     radius = RADII[ATTACKS[name].norm][1]
-    robust_accuracy(model, data, attack=name, epsilon=radius, progress=False)
+    robust_accuracy(model, data, attack=name, epsilon=radius, progress=False, **quick(name))
     clean = data.inputs.float() / 255
     assert len(seen) > 2
     for pixels in seen:
@@ -135,7 +150,7 @@ def test_nothing_to_climb(name: str, kind: str) -> None:
                 parameter.zero_()
         if kind == "not finite":
             model[3].weight.fill_(torch.nan)
-    found = robust_accuracy(model, data, attack=name, epsilon=[0.0, 0.3], progress=False)
+    found = robust_accuracy(model, data, attack=name, epsilon=[0.0, 0.3], progress=False, **quick(name))
     assert np.isfinite(found.accuracy).all() and np.isfinite(found.interval).all()
     if kind in ("constant", "dead"):
         assert found.broken[0].tolist() == found.broken[1].tolist()
@@ -235,6 +250,9 @@ def test_files_that_hold_what_was_broken_beside_the_sizes_are_read(trained, tmp_
         ({"attack": "fgsm", "starts": 2}, "fgsm does not read it"),
         ({"attack": "deepfool-l2", "step_size": 0.1}, "deepfool-l2 does not read it"),
         ({"attack": "noise-l2", "steps": 4}, "noise-l2 does not read it"),
+        ({"attack": "apgd-l2", "step_size": 0.1}, "apgd-l2 does not read it"),
+        ({"attack": "square-linf", "step_size": 0.1}, "square-linf does not read it"),
+        ({"attack": "autoattack-l2", "starts": 2}, "autoattack-l2 does not read it"),
         ({"loss": "hinge"}, "Unknown loss"),
         ({"overshoot": -1.0}, "overshoot"),
         ({"batch_size": 0}, "batch_size"),
@@ -279,6 +297,6 @@ def test_one_class_cannot_be_confused() -> None:
     points = torch.zeros(2, 1)
     data = Dataset(name="one", inputs=points, targets=torch.zeros(2).long(), classes=1, mean=(0.0,), std=(1.0,))
     for name in ATTACKS:
-        found = robust_accuracy(nn.Linear(1, 1), data, attack=name, epsilon=0.5, progress=False)
+        found = robust_accuracy(nn.Linear(1, 1), data, attack=name, epsilon=0.5, progress=False, **quick(name))
         assert found.accuracy.tolist() == [1.0] and np.isnan(found.sizes).all()
         assert not points.any(), name  # inputs that are no images are the caller's own tensor: it stays as it was
