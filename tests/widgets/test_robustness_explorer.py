@@ -134,8 +134,11 @@ def test_it_begins_where_the_first_network_is_broken(parts):
     start = RobustnessExplorer(*parts, epsilon=1.0).values()
     assert start["epsilon_l2"] == 1.0 and broken[2, start["example"]] and not broken[0, start["example"]]
     right = parts[0]["SGD"][0].clean_logits.argmax(axis=1) == parts[0]["SGD"][0].labels
-    flipped = {name: [replace(one, labels=np.r_[1 - one.labels[:1], one.labels[1:]]) for one in its]
-               for name, its in parts[0].items()}  # fmt: skip
+    lost = np.ones((3, 1), dtype=bool)
+    flipped = {}
+    for name, its in parts[0].items():
+        wrong = {"labels": np.r_[1 - its[0].labels[:1], its[0].labels[1:]]}
+        flipped[name] = [replace(one, **wrong, broken=np.c_[lost, one.broken[:, 1:]]) for one in its]
     assert right[:2].all() and RobustnessExplorer(flipped, *parts[1:], epsilon=0.0).values()["example"] == 1
 
 
