@@ -121,8 +121,8 @@ def sharpness_robustness(
         >>> from math import nan
         >>> from landscape.curvature import Estimate
         >>> from landscape.robustness import RobustAccuracy
-        >>> one = RobustAccuracy(attack="fgm", norm="l2", epsilons=[1.0], broken=[[True, False]], sizes=[[0.5, nan]],
-        ...     settings={}, provenance={})
+        >>> one = RobustAccuracy(
+        ...     attack="fgm", norm="l2", epsilons=[1.0], sizes=[[0.5, nan]], settings={}, provenance={})
         >>> figure = sharpness_robustness({"SGD": {"trace": Estimate(3.0, 0.1, 0)}}, {"SGD": one}, epsilon=1.0)
         >>> figure.data[0].x.tolist(), figure.data[0].y.tolist()
         ([3.0], [50.0])
