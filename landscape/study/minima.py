@@ -206,7 +206,7 @@ def measure_minima(
         examples = len(first.dataset("train"))
         effort = choose_effort(first.objective("train", limit=min(256, examples)), examples=examples, seconds=seconds)
         share = f"{effort.examples:,} of the {examples:,}" if effort.examples < examples else f"all {examples:,}"
-        why = f" That is what fits into about {seconds:g} s on two cores: {share} training examples."
+        why = f"\nThat is what fits into about {seconds:g} s on two cores: {share} training examples."
     if progress:
         print(f"Each network: {effort}.{why}")
     found: dict[str, Minimum] = {}

@@ -94,7 +94,7 @@ def test_how_many_examples_and_why_is_said(runs, monkeypatch, capsys):
     for examples, share in ((60, "60 of the 100"), (100, "all 100")):
         monkeypatch.setattr(minima_module, "choose_effort", lambda *_, n=examples, **__: replace(TINY, examples=n))
         measure_minima({"SGD": runs["SGD"]}, seconds=1.5)
-        said = f"what fits into about 1.5 s on two cores: {share} training examples.\n"
+        said = f"\nThat is what fits into about 1.5 s on two cores: {share} training examples.\n"
         assert f"Each network: {examples} examples, " in (out := capsys.readouterr().out) and said in out
     measure_minima({"SGD": runs["SGD"]}, effort=TINY)
     assert "fits into" not in capsys.readouterr().out  # the sizes were given
