@@ -21,6 +21,7 @@ from landscape.plotting.ratios import ratios, ratios_table
 from landscape.plotting.relation import relation
 from landscape.plotting.robustness import robustness, sharpness_robustness
 from landscape.plotting.spectrum import density
+from landscape.plotting.standard_robust import standard_robust
 from landscape.plotting.style import METHODS, styles
 from landscape.plotting.surfaces import contour, surface3d
 from landscape.plotting.tables import comparison_html, comparison_table
@@ -56,6 +57,7 @@ __all__ = [
     "sharpness_robustness",
     "sharpness_table",
     "slider_figure",
+    "standard_robust",
     "styles",
     "surface3d",
     "training_curves",
