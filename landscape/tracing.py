@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ _SIZES = (
     "__len__", "dim", "element_size", "get_device", "is_complex", "is_contiguous", "is_floating_point", "ndimension",
     "nelement", "numel", "size", "stride",
 )  # fmt: skip
+
+_ONE_AT_A_TIME = threading.RLock()  # torch writes to nn.Module while it traces; two would not put it back
 
 
 def traced(replica: nn.Module, *, gradients: bool = False) -> fx.GraphModule:
@@ -40,7 +43,7 @@ def traced(replica: nn.Module, *, gradients: bool = False) -> fx.GraphModule:
         raise ModelError(f"{name} takes several tensors, and only a forward of one tensor can be rewritten.")
     watch = _Watch(replica.parameters())
     try:
-        with watch, torch.enable_grad():
+        with _ONE_AT_A_TIME, watch, torch.enable_grad():
             graph = _Tracer(gradients=gradients).trace(replica)
         if logits_of in hooks:
             _give_logits(graph)
@@ -93,11 +96,28 @@ for _method, _function in OPERATORS.items():
 
 
 class _Tracer(fx.Tracer):
-    """Refuses what a graph of calls does not say: another precision and, where these count, other gradients."""
+    """Refuses what a graph of calls does not say: another precision and, where these count, other gradients.
+
+    While it works, torch sends it the calls of all modules, also those that other threads make: these it lets pass.
+    """
 
     def __init__(self, *, gradients: bool) -> None:
         super().__init__()
-        self._gradients, self._precision = gradients, _precision()
+        self._gradients, self._precision, self._thread = gradients, _precision(), threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Write the call of a layer down, or what is in it."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Return a module's attribute, or what stands for a parameter."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """Return what stands for a node's value."""

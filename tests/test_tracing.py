@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -140,3 +141,30 @@ def test_models_of_ours_are_written_down(name: str) -> None:
     shape = (1, 8, 8) if name == "smallcnn" else (3, 32, 32)
     model, x = build_model(name, classes=3, input_shape=shape).eval(), torch.randn(2, *shape)
     assert torch.equal(traced(model)(x), model(x))
+
+
+def test_models_of_other_threads_work_while_one_is_written_down():
+    other, seen = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), []
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            with ThreadPoolExecutor(1) as pool:  # as a training in the background
+                seen.append(pool.submit(lambda: other(torch.ones(1, 3))).result())
+            return self.layer(inputs)
+
+    graph = traced(Slow())
+    torch.testing.assert_close(seen[0], other(torch.ones(1, 3)))
+    assert [node.op for node in graph.graph.nodes] == ["placeholder", "call_module", "output"]
+
+
+def test_models_written_down_by_several_threads_leave_modules_as_they_were():
+    before = (nn.Module.__call__, nn.Module.__getattr__)
+    models = [nn.Sequential(*(nn.Linear(3, 3) for _ in range(30))) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        graphs = list(pool.map(traced, models * 8))
+    assert (nn.Module.__call__, nn.Module.__getattr__) == before
+    assert {len(graph.graph.nodes) for graph in graphs} == {32}
