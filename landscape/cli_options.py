@@ -12,6 +12,7 @@ from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
 
 _EXAMPLES = {"model": "hidden=[64]", "optimizer": "k=5", "penalty": "weight=0.1"}
+_PYTHON = {"True": True, "False": False, "None": None}
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
@@ -52,6 +53,8 @@ def _pair(what: str, text: str) -> tuple[str, Any]:
         raise ConfigError(
             f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix=f"For example {_EXAMPLES[what]}."
         )
+    if value in _PYTHON:
+        return key, _PYTHON[value]
     try:
         return key, json.loads(value)
     except ValueError:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape.balls import Norm, random_point
-from landscape.config import require_name
+from landscape.config import require, require_name
 from landscape.regularizers.ascent import climb
 from landscape.regularizers.base import Forward, InputMove
 from landscape.regularizers.checks import amount, count, units_of, whole
@@ -70,7 +70,9 @@ class AdversarialInputs(InputMove):
         self.epsilon, self.steps = amount("epsilon", epsilon), count("steps", steps)
         published = _REACH * self.epsilon / self.steps if norm == "l2" else _SIGNED
         self.step_size = published if step_size is None else amount("step_size", step_size)
-        self.random_start = norm == "linf" if random_start is None else bool(random_start)
+        told = random_start is None or isinstance(random_start, bool)
+        require(told, "random_start", "true or false, or none for the published", random_start)
+        self.random_start = norm == "linf" if random_start is None else random_start
         self.units, self.seed, self.loss = units_of(units), whole("seed", seed), loss
 
     def __call__(self, model: Forward, inputs: Tensor, targets: Tensor, *, step: int | None = None) -> Tensor:

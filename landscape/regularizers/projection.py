@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.config import is_number, is_whole, require, require_name
+from landscape.errors import ModelError
 from landscape.regularizers.base import Constraint
 from landscape.regularizers.operator_norm import (
     OPERATORS,
@@ -93,6 +94,8 @@ class SpectralProjection(Constraint):
             >>> SpectralProjection(tau=0.5, kappa=2.0).bound(0.0)
             2.5
         """
+        fine = is_number(epoch) and epoch >= 0
+        require(fine, "epoch", "a number of at least 0", epoch, "Give the epochs done so far.")
         return self.tau * (1.0 + 4.0 * math.exp(-epoch / self.kappa))
 
     def apply(self, model: nn.Module, *, epoch: float) -> None:
@@ -106,6 +109,7 @@ class SpectralProjection(Constraint):
             ModelError: The model has no such layer, or does not read inputs of that shape.
         """
         layers, bound = weight_layers(model), self.bound(epoch)
+        _check_own_weights(layers)
         if self.operator == "convolution" and not self._sizes.keys() & layers.keys():
             any_weight = next(iter(layers.values())).weight
             self._sizes = input_sizes(model, any_weight.new_zeros((2, *(self.input_shape or ()))))
@@ -125,6 +129,18 @@ class SpectralProjection(Constraint):
             layer.weight.add_(taps(layer, cut - spectrum, period))
         (square,) = squared_norms([frequencies(layer, period)])
         layer.weight.mul_((bound / square.sqrt()).clamp(max=1.0))
+
+
+def _check_own_weights(layers: dict[str, Layer]) -> None:
+    """Check that what is written to the weights stays in them."""
+    for name, layer in layers.items():
+        if "weight" not in layer._parameters:
+            raise ModelError(
+                f"{name} is computed from other parameters, so it cannot be projected.",
+                expected="layers whose weight is a parameter of its own",
+                got="a parametrization, such as weight_norm or spectral_norm",
+                fix="Remove it (torch.nn.utils.parametrize.remove_parametrizations), or leave the projection out.",
+            )
 
 
 def any_device(layers: dict[str, Layer]) -> str:

@@ -167,7 +167,10 @@ def build_regularizer(
             raise unknown_name(f"option of {name}", option, known)
     for option, default in known.items():
         if default is ... and option not in options:
-            raise ConfigError(f"The penalty {name!r} needs {option}.", fix=f"Set {option}.")
+            raise ConfigError(
+                f"The penalty {name!r} needs {option}.",
+                fix=f"Set its option {option} (--penalty-option {name}.{option}=0.5, for example).",
+            )
     taken = inspect.signature(spec.build).parameters
     given = {"units": units, "seed": seed, "input_shape": input_shape}
     context = {key: value for key, value in given.items() if key in taken}

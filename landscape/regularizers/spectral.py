@@ -204,13 +204,15 @@ class SpectralPenalty(Penalty):
         with torch.no_grad():
             ids = [(id(layer), layer.weight.device, layer.weight.dtype) for layer in layers.values()]
             if ids != self._of:
-                known = self._vectors() or self._loaded
-                self._searches = {
+                moved = [each[0] for each in ids] == [each[0] for each in self._of]  # to another device or precision
+                known = self._loaded or (self._vectors() if moved else {})
+                fresh = {
                     name: PowerIteration(layer, self._sizes.get(name), name, self.seed)
                     for name, layer in layers.items()
                 }
-                self._put(known)
-                self._of, self._loaded = ids, {}
+                _put(fresh, known)
+                self._advanced = self._advanced if known else None
+                self._searches, self._of, self._loaded = fresh, ids, {}
             if now != self._advanced:
                 for search in self._searches.values():
                     search.advance(self.iterations)
@@ -218,28 +220,7 @@ class SpectralPenalty(Penalty):
         return list(self._searches.values())
 
     def _vectors(self) -> dict[str, Tensor]:
-        found = {}
-        for name, search in self._searches.items():
-            found |= {f"{name}.u": search.u, f"{name}.v": search.v}
-        return found
-
-    def _put(self, vectors: dict[str, Tensor]) -> None:
-        """Go on from some vectors."""
-        if not vectors:
-            return
-        mine = self._vectors()
-        shapes, others = ({n: tuple(t.shape) for n, t in each.items()} for each in (mine, vectors))
-        if shapes != others:
-            different = [name for name in sorted({*shapes, *others}) if shapes.get(name) != others.get(name)]
-            name = different[0]
-            raise MismatchError(
-                "These singular vectors belong to another model.",
-                expected=f"{name} of shape {shapes.get(name, 'none')}",
-                got=f"shape {others.get(name, 'none')}",
-                fix="Load the state of a penalty on this model, or start with a new one.",
-            )
-        for name, tensor in mine.items():
-            tensor.copy_(vectors[name])
+        return _vectors_of(self._searches)
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the singular vectors, and the number of the step they are of; nothing before the first."""
@@ -266,3 +247,28 @@ class SpectralPenalty(Penalty):
         self._next = self._advanced + 1
         self._loaded = {name: tensor.detach().clone() for name, tensor in state.items() if name != "step"}
         self._searches, self._of = {}, []
+
+
+def _vectors_of(searches: dict[str, PowerIteration]) -> dict[str, Tensor]:
+    found = {}
+    for name, search in searches.items():
+        found |= {f"{name}.u": search.u, f"{name}.v": search.v}
+    return found
+
+
+def _put(searches: dict[str, PowerIteration], vectors: dict[str, Tensor]) -> None:
+    """Let searches go on from some vectors."""
+    if not vectors:
+        return
+    mine = _vectors_of(searches)
+    shapes, others = ({n: tuple(t.shape) for n, t in each.items()} for each in (mine, vectors))
+    if shapes != others:
+        name = next(name for name in sorted({*shapes, *others}) if shapes.get(name) != others.get(name))
+        raise MismatchError(
+            "These singular vectors belong to another model.",
+            expected=f"{name} of shape {shapes.get(name, 'none')}",
+            got=f"shape {others.get(name, 'none')}",
+            fix="Load the state of a penalty on this model, or start with a new one.",
+        )
+    for name, tensor in mine.items():
+        tensor.copy_(vectors[name])

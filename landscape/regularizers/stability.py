@@ -35,7 +35,7 @@ class DeformationStability(Penalty):
         DataError: On a call: the inputs are no images.
 
     Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
         >>> DeformationStability()(model, torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.long)).item()
         0.0
 

@@ -99,4 +99,5 @@ def _gradients(model: Forward, images: Tensor) -> list[Tensor]:
 
 def _along(gradients: Tensor, tangents: Tensor) -> Tensor:
     """Products of (I, C, H, W) and (I, T, C, H, W): (I, T)."""
-    return torch.einsum("id,itd->it", gradients.flatten(1), tangents.flatten(2))
+    with torch.autocast(gradients.device.type, enabled=False):  # half precision would overflow
+        return torch.einsum("id,itd->it", gradients.flatten(1), tangents.flatten(2))

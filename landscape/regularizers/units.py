@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from landscape.config import is_number, require
 from landscape.datasets import Dataset
 
 
@@ -24,6 +26,9 @@ class InputUnits:
         std: The same, above 0; 1 where the model normalizes inside.
         limits: The least and the largest pixel; None where inputs have no limits.
 
+    Raises:
+        ConfigError: A number is out of range.
+
     Example:
         >>> units = InputUnits(mean=(0.5,), std=(0.25,), limits=(0.0, 1.0))
         >>> units.moved(torch.tensor([[1.0]]), torch.tensor([[0.5]])).item()  # pixel 0.75 + 0.5, cut at 1
@@ -33,6 +38,19 @@ class InputUnits:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     limits: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            fine = isinstance(values, tuple) and len(values) > 0 and all(map(is_number, values))
+            fine = fine and all(math.isfinite(one) and (one > 0 or name == "mean") for one in values)
+            expected = "finite numbers" + " above 0" * (name == "std") + ", one for each channel or one for all"
+            require(fine, name, f"a tuple of {expected}", values)
+        sizes = {len(self.mean), len(self.std)} - {1}
+        require(len(sizes) <= 1, "std", f"as many numbers as mean, {len(self.mean)}, or one", self.std)
+        ordered = self.limits is None or (len(self.limits) == 2 and self.limits[0] < self.limits[1])
+        require(ordered, "limits", "the least and the largest pixel, or none", self.limits)
 
     @classmethod
     def of(cls, data: Dataset) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from landscape.balls import broadcast, random_point, size, steepest
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.checks import amount, count, positive, units_of, whole
 from landscape.regularizers.divergence import clean_logarithms, divergence
-from landscape.regularizers.passes import extra_passes, gradient_by, leaf, unlinked
+from landscape.regularizers.passes import Passes, extra_passes, gradient_by, leaf, unlinked
 from landscape.regularizers.units import PIXELS, InputUnits
 from landscape.seeding import generator
 
@@ -95,10 +96,22 @@ class VirtualAdversarial(Penalty):
             free = replace(self.units, limits=None)  # a finite difference, not an input
             for _ in range(self.steps):
                 moving = leaf(free.moved(inputs, self.xi * direction))
-                probe = forward(moving)
-                gradient = self.units.by_pixels(gradient_by(divergence(clean().detach(), probe).sum(), moving))
+                gradient = self.units.by_pixels(gradient_by(_apart(forward, inputs, clean, moving), moving))
                 turned = steepest(gradient, "l2")
                 direction = torch.where(broadcast(size(turned, "l2") > 0, turned), turned, direction)
             change = self.units.within(inputs, self.epsilon * direction)
             moved = forward(self.units.moved(inputs, change))
             return self.weight * divergence(clean().detach(), moved).mean()
+
+
+def _apart(forward: Passes, inputs: Tensor, clean: Callable[[], Tensor], moving: Tensor) -> Tensor:
+    """The divergence of points that are very near, 0-d: in single precision its gradient is mostly rounding."""
+    kind = inputs.device.type
+    if not torch.is_autocast_enabled(kind):
+        probe = forward(moving)
+        return divergence(clean().detach().double(), probe.double()).sum()
+    with torch.autocast(kind, enabled=False):  # half precision does not see the move at all
+        probe = forward(moving)
+        with torch.no_grad():
+            before = forward(inputs).double().log_softmax(1)
+        return divergence(before, probe.double()).sum()

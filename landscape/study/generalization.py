@@ -54,8 +54,9 @@ class Generalization:
 
     def table(self) -> str:
         """Return a Markdown table, in percent."""
+        searched = "radius" if self.against == "SGD" else "strength"
         lines = [
-            f"| method | radius | test error, % | below {self.against} by, % | in standard errors |",
+            f"| method | {searched} | test error, % | below {self.against} by, % | in standard errors |",
             "|---|---|---|---|---|",
         ]
         for score in self.scores:

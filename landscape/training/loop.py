@@ -153,7 +153,8 @@ class Trainer:
                 f"The training loss or a weight became NaN or infinite by step {self.step} (epoch {self.epoch + 1}).",
                 expected="finite numbers",
                 got=f"learning rate {self._rate(max(self.step - 1, 0)):.4g}",
-                fix=f"Lower lr, rho, epsilon or std. The last good checkpoint is {good[-1][1] if good else 'none'}.",
+                fix="Lower lr, rho, epsilon, std, or the weight of a penalty. "
+                f"The last good checkpoint is {good[-1][1] if good else 'none'}.",
             )
 
     # The work -----------------------------------------------------------------------------------------------------

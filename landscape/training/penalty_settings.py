@@ -42,6 +42,12 @@ def penalty_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     if config.epsilon is not None and "epsilon" not in OPTIMIZERS[config.optimizer].options:
         for name in (name for name, options in known.items() if "epsilon" in options):
             found[name]["epsilon"] = config.epsilon
+    if config.penalty_options and not config.penalty:
+        raise ConfigError(
+            "penalty_options are given without a penalty.",
+            got=", ".join(config.penalty_options),
+            fix="Name the penalty (--penalty NAME), or leave its options out.",
+        )
     for key, value in sorted(config.penalty_options.items(), key=lambda pair: "." in pair[0]):  # the special ones win
         name, dot, option = key.rpartition(".")
         readers = [name] if dot else [each for each, options in known.items() if option in options]

@@ -166,7 +166,7 @@ def check_optimizer(config: RunConfig) -> None:
         if value is None:
             continue
         if name not in spec.options and not (name == "epsilon" and _epsilon_of_penalties(config)):
-            raise _not_read(config, name, [other for other, its in OPTIMIZERS.items() if name in its.options])
+            raise _not_read(config, name, _readers(name))
         if isinstance(value, int | float) and not isinstance(value, bool):
             least = 1 if name in ("inner_iter", "M") else 0
             require(value >= least, name, f"at least {least}", value)
@@ -190,6 +190,12 @@ def check_optimizer(config: RunConfig) -> None:
     if config.nesterov and base != "sgd":
         raise _not_read(config, "nesterov", ["sgd, or base sgd"])
     parse_when(config.when or "always", config.epochs, 0)
+
+
+def _readers(name: str) -> list[str]:
+    """What reads a setting of the methods."""
+    penalties = " (or a penalty that reads one)" if name == "epsilon" else ""
+    return [other + penalties for other, its in OPTIMIZERS.items() if name in its.options]
 
 
 def _epsilon_of_penalties(config: RunConfig) -> bool:

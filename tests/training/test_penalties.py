@@ -129,7 +129,7 @@ def test_an_option_for_all_and_one_of_its_own():
         ({"penalty": ("gradient", "gradient")}, "each name once"),
         ({"penalty": ("gradient",), "epsilon": 1.0}, "epsilon"),
         ({"epsilon": 1.0}, "epsilon"),
-        ({"penalty_options": {"weight": 1.0}}, "weight"),
+        ({"penalty_options": {"weight": 1.0}}, "without a penalty"),
         ({"penalty": ("gradient",), "penalty_options": {"wieght": 1.0}}, "weight"),
         ({"penalty": ("gradient",), "penalty_options": {"spectral.weight": 1.0}}, "spectral"),
         ({"penalty": ("gradient",), "penalty_options": {"gradient.tau": 1.0}}, "tau"),
