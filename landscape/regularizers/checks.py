@@ -9,6 +9,8 @@ from landscape.config import is_number, is_whole, require
 from landscape.errors import ConfigError, shown
 from landscape.regularizers.units import InputUnits
 
+_MOST = 1e15
+
 
 def amount(field: str, value: Any) -> float:
     """Return a radius, weight or length as a float.
@@ -18,14 +20,14 @@ def amount(field: str, value: Any) -> float:
         value: What was given.
 
     Raises:
-        ConfigError: It is no finite number of at least 0.
+        ConfigError: It is no number from 0 to 1e15.
 
     Example:
         >>> amount("epsilon", 1)
         1.0
     """
-    fits = is_number(value) and math.isfinite(value) and value >= 0
-    require(fits, field, "a finite number of at least 0", value)
+    fits = is_number(value) and 0 <= value <= _MOST
+    require(fits, field, f"a number of at least 0 and at most {_MOST:g}, whose square is far within float32", value)
     return float(value)
 
 

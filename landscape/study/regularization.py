@@ -86,6 +86,10 @@ def compare_regularizers(
     require(base.limit is not None, "limit", "a number of training examples, which leaves some to choose by", None)
     many = is_whole(validation_examples) and validation_examples >= 1
     require(many, "validation_examples", "at least 1", validation_examples)
+    fix = "Leave test_limit (--test-limit) unset: every contender is tested on the whole test split."
+    require(base.test_limit is None, "test_limit", "none", base.test_limit, fix)
+    several = len(penalties) > 0 and len(set(penalties)) == len(penalties)
+    require(several, "penalties", "one name or more, each once", tuple(penalties))
     if base.penalty:
         raise ConfigError("The penalties are set by the study itself.", got=base.penalty, fix="Name them in penalties.")
     contenders = {

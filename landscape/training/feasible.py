@@ -9,6 +9,7 @@ from torch import nn
 
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, ModelError, first_line
+from landscape.regularizers import REGULARIZERS
 from landscape.seeding import preserved_rng, seed_torch
 from landscape.training.model_checks import check_passes, check_weights
 from landscape.training.run_config import RunConfig
@@ -26,15 +27,27 @@ def check_feasible(config: RunConfig, model: nn.Module, data: Dataset, device: t
         device: Where the run computes; None is where the model is.
 
     Raises:
-        ConfigError: Augmentation is larger than the images, or a part of a batch has a single example, whose variance
-            a normalization layer needs.
+        ConfigError: Augmentation is larger than the images, a penalty deforms what are no images, or a part of a batch
+            has a single example, whose variance a normalization layer needs.
         ModelError: The model has no weights that can be trained in the run's precision, cannot be copied, cannot take
             the data, has another number of outputs than there are classes, changes its inputs, or gives its weights
             no gradient.
     """
     _check_augmentation(config, data)
+    _check_deformed(config, data)
     check_weights(config, model)
     check_passes(config, model, data, part=smallest_part(config, len(data)), device=device)
+
+
+def _check_deformed(config: RunConfig, data: Dataset) -> None:
+    for name in config.penalty:
+        if REGULARIZERS[name].deforms and len(data.input_shape) != 3:
+            raise ConfigError(
+                f"The penalty {name!r} deforms images, and {config.dataset!r} has none.",
+                expected="inputs of shape (C, H, W)",
+                got=data.input_shape,
+                fix="Choose another penalty.",
+            )
 
 
 def _check_augmentation(config: RunConfig, data: Dataset) -> None:

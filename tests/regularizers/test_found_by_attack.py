@@ -90,6 +90,12 @@ def test_an_epoch_that_is_none_moves_nothing(epoch):
     assert all(torch.equal(p, b) for p, b in zip(net.parameters(), before, strict=True))
 
 
+@pytest.mark.parametrize("radius", [1e30, float("inf"), float("nan"), -1.0, True, "1", 10**400])
+def test_a_radius_whose_square_is_no_number_is_refused(radius):
+    with pytest.raises(ConfigError, match="epsilon"):
+        AdversarialInputs(epsilon=radius)
+
+
 @pytest.mark.parametrize("told", ["False", 0, 1.0, "no"])
 def test_a_random_start_is_true_or_false(told):
     with pytest.raises(ConfigError, match="random_start"):

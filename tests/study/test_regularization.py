@@ -61,6 +61,9 @@ def test_the_table_names_what_the_penalties_are_compared_with(found, tmp_path):
         (TINY, {"validation_examples": 0}, "validation_examples"),
         (TINY.replace(penalty=("gradient",)), {}, "set by the study"),
         (TINY.replace(seed=3), {}, "seed"),
+        (TINY.replace(test_limit=20), {}, "test_limit.*whole test split"),
+        (TINY, {"penalties": ()}, "one name or more"),
+        (TINY, {"penalties": ("grad-l2", "grad-l2")}, "each once"),
     ],
 )
 def test_what_cannot_be_asked(base, options, words, tmp_path):

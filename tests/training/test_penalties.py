@@ -160,6 +160,14 @@ def test_the_command_names_penalties_and_their_options(tmp_path, capsys):
     assert "KEY=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["deformation", "tangent"])
+def test_signals_are_not_deformed_and_nothing_is_written(tmp_path, name):
+    config = RunConfig(dataset="mnist1d", model="cnn1d", limit=40, test_limit=20, epochs=1, penalty=(name,))
+    with pytest.raises(ConfigError, match=r"deforms images.*\(C, H, W\)"):
+        run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_help_says_what_each_penalty_is_and_reads(capsys):
     assert main(["train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
