@@ -351,11 +351,12 @@ def open_run(folder: Path, split: str, limit: int | None) -> tuple[Run, Objectiv
 
 
 def described(run: Run, examples: int, split: str, limit: int | None) -> str:
-    """Say in a title what was looked at."""
+    """Say in a title what was looked at, and whether that was trained to its end."""
     config = run.config
     data = config.dataset.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
     share = f"limit {limit}" if limit is not None else f"all {examples}"
-    return f"{data}, {config.model}, {config.optimizer}: {split} split, {share} examples"
+    state = "" if run.status == "finished" else f", {run.status}"
+    return f"{data}, {config.model}, {config.optimizer}{state}: {split} split, {share} examples"
 
 
 def highest(loss: np.ndarray) -> str:

@@ -73,6 +73,8 @@ class RobustnessCommand:
         for norm in ("l2", "linf"):
             self._print_together(norm, found)
         title = described(run, len(data), self.split, self.limit)
+        if run.status != "finished":
+            print(f"note           the run is {run.status}: these are the weights of its last checkpoint")
         provenance = next(iter(found.values())).provenance
         name = short_hash({"attacks": [*found], "radii": radii, **provenance})
         page = self.html or run.path / "robustness" / f"{name}.html"

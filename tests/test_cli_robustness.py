@@ -119,3 +119,20 @@ def test_ctrl_c_saves_nothing_and_says_so(capsys, trained, monkeypatch):
     code, out, _ = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.77", "--split", "train")
     assert code == 130 and "nothing: it was interrupted" in out
     assert sorted((Path(trained) / "robustness").glob("*.npz")) == before
+
+
+def test_an_unfinished_run_is_called_so(capsys, tmp_path):
+    config = RunConfig(limit=60, test_limit=20, model="mlp", model_options={"hidden": [4]}, epochs=2, batch_size=20)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, root=tmp_path, progress=False, stop=lambda: True)
+    folder = str(tmp_path / config.folder_name)
+    code, out, err = call(capsys, folder, "--attack", "fgm", "--epsilon", "0.1")
+    assert code == 0, err
+    assert "note           the run is interrupted" in out
+    page = Path(re.search(r"^picture +(\S+)$", out, flags=re.MULTILINE)[1])
+    assert "sgd, interrupted: test split" in page.read_text()
+
+
+def test_a_finished_one_is_not(capsys, trained):
+    _, out, _ = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.1", "--limit", "20")
+    assert "note" not in out

@@ -23,7 +23,19 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     Args:
         outputs: (B, K) logits.
         targets: (B,) class numbers.
+
+    Raises:
+        DataError: They are no class numbers of these outputs; on a CUDA device their values are not looked at.
     """
+    classes, kind = outputs.shape[1], targets.device.type
+    whole = targets.ndim == 1 and targets.dtype == torch.long
+    if not whole or (kind == "cpu" and bool(((targets < 0) | (targets >= classes)).any())):
+        raise DataError(
+            "These targets are no classes of the outputs.",
+            expected=f"{len(outputs)} whole numbers (torch.int64) from 0 to {classes - 1}, of shape ({len(outputs)},)",
+            got=shown(targets),
+            fix="Give the number of the right logit for each input.",
+        )
     return F.cross_entropy(outputs, targets, reduction="none")
 
 

@@ -83,6 +83,7 @@ class SpectralProjection(Constraint):
         shape = None if input_shape is None else tuple(input_shape)
         self.tau, self.kappa, self.operator, self.input_shape, self.rounds = tau, kappa, operator, shape, rounds
         self._sizes: dict[str, Size] = {}
+        self._of: list[int] = []
 
     def bound(self, epoch: float) -> float:
         """Return tau_e.
@@ -110,7 +111,9 @@ class SpectralProjection(Constraint):
         """
         layers, bound = weight_layers(model), self.bound(epoch)
         _check_own_weights(layers)
-        if self.operator == "convolution" and not self._sizes.keys() & layers.keys():
+        of = [id(layer) for layer in layers.values()]
+        if self.operator == "convolution" and of != self._of:
+            self._of = of
             any_weight = next(iter(layers.values())).weight
             self._sizes = input_sizes(model, any_weight.new_zeros((2, *(self.input_shape or ()))))
         with torch.no_grad(), torch.autocast(any_device(layers), enabled=False):

@@ -163,6 +163,7 @@ class SpectralPenalty(Penalty):
         require(is_whole(seed), "seed", "a whole number", seed)
         self.weight, self.method, self.iterations, self.operator, self.seed = weight, method, iterations, operator, seed
         self._sizes: dict[str, Size] = {}
+        self._sized_for: tuple[list[int], tuple[int, ...]] | None = None
         self._searches: dict[str, PowerIteration] = {}
         self._of: list[tuple[Any, ...]] = []
         self._advanced: int | None = None
@@ -189,8 +190,8 @@ class SpectralPenalty(Penalty):
         """
         module: Any = model
         layers = weight_layers(module)
-        if self.operator == "convolution" and not self._sizes.keys() & layers.keys():
-            self._sizes = input_sizes(module, inputs)
+        if self.operator == "convolution":
+            self._look(module, layers, inputs)
         now = self.number(step)
         with torch.autocast(inputs.device.type, enabled=False):
             if self.method == "svd":
@@ -198,6 +199,13 @@ class SpectralPenalty(Penalty):
             else:
                 squares = [search.value().square() for search in self._searched(layers, now)]
         return self.weight * torch.stack(squares).sum()
+
+    def _look(self, module: nn.Module, layers: dict[str, Any], inputs: Tensor) -> None:
+        """Find the sizes of what the layers read; anew where layers or inputs are others."""
+        sized_for = ([id(layer) for layer in layers.values()], tuple(inputs.shape[1:]))
+        if sized_for != self._sized_for:
+            self._sizes = input_sizes(module, inputs)
+            self._sized_for, self._of = sized_for, []
 
     def _searched(self, layers: dict[str, Any], now: int) -> list[PowerIteration]:
         """The searches, advanced once a step."""

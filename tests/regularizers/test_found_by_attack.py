@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.errors import ConfigError, MismatchError, ModelError
+from landscape.errors import ConfigError, DataError, MismatchError, ModelError
 from landscape.regularizers import (
     AdversarialInputs,
     InputUnits,
+    LossGradient,
     SpectralPenalty,
     SpectralProjection,
     TangentPenalty,
@@ -125,3 +126,25 @@ def test_tangents_do_not_overflow_in_half_precision():
         found = TangentPenalty(weight=1.0)(net, inputs, targets)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0.1, atol=0.0)
+
+
+@pytest.mark.parametrize("method", ["power", "svd"])
+def test_sizes_of_convolutions_are_those_of_the_inputs_at_hand(method):
+    with seeded(0, "tests"):
+        net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    used, labels = SpectralPenalty(method=method, operator="convolution", iterations=50), torch.zeros(2).long()
+    used(net, torch.zeros(2, 1, 4, 4), labels)
+    fresh = SpectralPenalty(method=method, operator="convolution", iterations=50)
+    inputs = torch.zeros(2, 1, 16, 16)
+    torch.testing.assert_close(used(net, inputs, labels), fresh(net, inputs, labels), rtol=1e-3, atol=0.0)
+    assert used(net, torch.zeros(2, 1, 4, 4), labels) < (1 - 1e-3) * used(net, inputs, labels)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [torch.full((6,), 3), torch.full((6,), -100), torch.zeros(6), torch.zeros(6).int(), torch.zeros(6, 1).long()],
+)
+@pytest.mark.parametrize("made", [LossGradient(), AdversarialInputs(epsilon=0.1)])
+def test_labels_that_are_no_classes(made, targets):
+    with pytest.raises(DataError, match="from 0 to 2"):
+        made(nets(1)[0], batch()[0], targets)
