@@ -19,8 +19,8 @@ class DeformationStability(Penalty):
 
     Definition: ``weight * sum_k max over (i, j) of (f_k(x_ij) - f_k(x_i))^2``, over the first ``examples`` images of
     the batch and ``count`` deformations ``x_ij`` of each, every one compared with its own image. A pass without a graph
-    finds the pair of each class; only those pairs are differentiated, in two passes of K images with the same dropout
-    masks. All leave the statistics of batch normalization alone.
+    finds the pair of each class; only those pairs are differentiated, in one pass of 2 K images, or where passes draw
+    masks, as dropout does, in two with the same masks. All leave the statistics of batch normalization alone.
 
     Args:
         weight: At least 0. Default 0.1, that of the published experiments.
@@ -80,7 +80,11 @@ class DeformationStability(Penalty):
                 reference, other = forward(torch.cat((clean, moved))).split((len(clean), len(moved)))
                 change = (other - reference.repeat_interleave(self.count, dim=0)).square()
                 chosen = change.argmax(dim=0)  # (K,)
-            reference, other = forward(clean[chosen // self.count]), forward(moved[chosen])  # the same dropout masks
+            pair = (clean[chosen // self.count], moved[chosen])
+            if forward.drew:  # masks, as dropout does: passes of their own have the same ones
+                reference, other = (forward(images) for images in pair)
+            else:
+                reference, other = forward(torch.cat(pair)).chunk(2)
             return self.weight * (other - reference).diagonal().square().sum()
 
 
