@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,6 @@ class Batch:
     def __len__(self) -> int:
         """The number of examples B."""
         return len(self.targets)
-
-    def with_inputs(self, inputs: Tensor) -> Batch:
-        """Return the same batch with other inputs, (B, ...)."""
-        return replace(self, inputs=inputs)
 
     def chunk(self, parts: int) -> list[Batch]:
         """Cut it into so many batches, as ``torch.chunk`` cuts; fewer where there are too few examples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from landscape.datasets import Dataset
-from landscape.optim.backup import frozen_statistics
 from landscape.optim.engine import PerturbedOptimizer
 from landscape.optim.lpfsgd import LPFSGD
 from landscape.seeding import derive_seed, seed_torch
@@ -147,7 +147,7 @@ class Passes:
             batch = self._attack(self.model, batch, self._attacked_loss, step)
         if self.penalties.moves_inputs:
             self._seed(step, 0)
-            with autocast(self.config.precision, self.device), frozen_statistics(self._network):
+            with autocast(self.config.precision, self.device):
                 batch = self.penalties.moved(self._network, batch, step)
         return batch
 
@@ -208,15 +208,14 @@ class Passes:
         """The batch, its inputs with a gradient where a penalty takes derivatives by them."""
         if not self.penalties.differentiates_inputs:
             return batch
-        return batch.with_inputs(batch.inputs.detach().requires_grad_())
+        return replace(batch, inputs=batch.inputs.detach().requires_grad_())
 
     def _penalty(self, batch: Batch, outputs: Tensor, step: int) -> Tensor | None:
         """The penalties; compiled and averaging models cannot be differentiated twice, so theirs is a pass more."""
         if not self.penalties.on_loss:
             return None
         plain = self._forward is self._network
-        with frozen_statistics(self._network):
-            return self.penalties.penalty(self._network, batch, outputs if plain else None, step)
+        return self.penalties.penalty(self._network, batch, outputs if plain else None, step)
 
     @property
     def _network(self) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Penalties:
         """
         if self._move is None:
             return batch
-        return batch.with_inputs(self._move(model, batch.inputs, batch.targets, step=step))
+        return replace(batch, inputs=self._move(model, batch.inputs, batch.targets, step=step))
 
     def penalty(self, model: Any, batch: Batch, outputs: Tensor | None, step: int) -> Tensor:
         """Return the sum of the penalties, a 0-d tensor with a graph.
