@@ -130,11 +130,11 @@ def sharpness_robustness(
     numbers, shares = _networks(measured, found)
     names = list(next(iter(numbers.values()))[0]) if measures is None else list(measures)
     _check_measures(numbers, names)
-    places = {label: [_place(one, epsilon) for one in its] for label, its in shares.items()}
+    places = {label: [place_of(one, epsilon) for one in its] for label, its in shares.items()}
     looks, first = styles(numbers), next(iter(shares.values()))[0]
     alone = len(names) == 1
     panels = tuple(_against(name, numbers, shares, places, looks, named=alone) for name in names)
-    radius = f"{255 * epsilon:.3g}/255 (L-infinity)" if first.norm == "linf" else f"{epsilon:.3g} (L2)"
+    radius = radius_text(epsilon, first.norm)
     count = sum(map(len, numbers.values()))
     said = f"{count} networks, {first.examples:,} examples each, changed within {radius}. To the right: "
     said += ", ".join(dict.fromkeys(_meaning(name)[1] for name in names)) + ". Bars: Wilson's 95 % interval upwards"
@@ -166,7 +166,26 @@ def _check_measures(numbers: Mapping[str, Sequence[Any]], names: Sequence[str]) 
             raise DataError(f"{label} has no measure {', '.join(missing)}.", expected=list(names), got=list(its[0]))
 
 
-def _place(one: RobustAccuracy, epsilon: float) -> int:
+def radius_text(epsilon: float, norm: str) -> str:
+    """Return a radius in the units of its norm.
+
+    Example:
+        >>> radius_text(0.5, "l2"), radius_text(8 / 255, "linf")
+        ('0.5 (L2)', '8/255 (L-infinity)')
+    """
+    return f"{255 * epsilon:.3g}/255 (L-infinity)" if norm == "linf" else f"{epsilon:.3g} (L2)"
+
+
+def place_of(one: RobustAccuracy, epsilon: float) -> int:
+    """Return which of its radii this is.
+
+    Args:
+        one: Accuracies.
+        epsilon: The radius.
+
+    Raises:
+        DataError: It is none of them.
+    """
     row = int(np.argmin(np.abs(one.epsilons - epsilon)))
     if not np.isclose(one.epsilons[row], epsilon):
         raise DataError("There is no accuracy at this radius.", expected=one.epsilons.tolist(), got=epsilon)

@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.errors import DataError, MismatchError
 from landscape.plotting.chart import Axes, Backend, Chart, Series, draw
+from landscape.plotting.robustness import place_of, radius_text
 from landscape.plotting.style import Style, styles
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _panel(radius: float, networks: Mapping[str, Sequence[RobustAccuracy]], look
     """Build the panel of one radius."""
     series = []
     for label, its in networks.items():
-        places = [(_row(one, 0.0), _row(one, radius)) for one in its]
+        places = [(place_of(one, 0.0), place_of(one, radius)) for one in its]
         rows = list(zip(its, places, strict=True))
         x = np.array([100 * one.accuracy[zero] for one, (zero, _) in rows])
         error = np.array([100 * one.stderr[zero] for one, (zero, _) in rows])
@@ -98,18 +99,10 @@ def _panel(radius: float, networks: Mapping[str, Sequence[RobustAccuracy]], look
         if len(its) > 1:
             series.append(Series(name="", x=x, y=y, style=looks[label], markers=False, width=1.5))
     norm = next(iter(networks.values()))[0].norm
-    within = f"{255 * radius:.3g}/255 (L-infinity)" if norm == "linf" else f"{radius:.3g} (L2)"
     return Axes(
         series=tuple(series),
-        title=f"within {within}",
+        title=f"within {radius_text(radius, norm)}",
         x_label="standard accuracy (%)",
         y_label="robust accuracy (%)",
         y_range=(0.0, 104.0),
     )
-
-
-def _row(one: RobustAccuracy, epsilon: float) -> int:
-    row = int(np.argmin(np.abs(one.epsilons - epsilon)))
-    if not np.isclose(one.epsilons[row], epsilon):
-        raise DataError("There is no accuracy at this radius.", expected=one.epsilons.tolist(), got=epsilon)
-    return row

@@ -236,7 +236,7 @@ def break_within(
 ) -> Tensor:
     """Look for a misclassified input within a ball around some examples.
 
-    Every point that the attack comes by counts, so more steps or starts never find less.
+    Every point that the attack comes by counts: more starts never find less, nor do more steps of a fixed length.
 
     Args:
         model: What is attacked.
