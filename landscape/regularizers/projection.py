@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscape.config import is_number, is_whole, require, require_name
 from landscape.errors import ModelError
+from landscape.regularizers import checks
 from landscape.regularizers.base import Constraint
 from landscape.regularizers.operator_norm import (
     OPERATORS,
@@ -71,11 +72,9 @@ class SpectralProjection(Constraint):
         input_shape: Sequence[int] | None = None,
         rounds: int = 3,
     ) -> None:
-        for name, value in (("tau", tau), ("kappa", kappa)):
-            fine = is_number(value) and math.isfinite(value) and value > 0
-            require(fine, name, "a number above 0", value)
+        tau, kappa = checks.positive("tau", tau), checks.positive("kappa", kappa)
         require_name("operator", operator, OPERATORS)
-        require(is_whole(rounds) and rounds >= 1, "rounds", "a whole number of at least 1", rounds)
+        checks.count("rounds", rounds)
         given = isinstance(input_shape, Sequence) and all(is_whole(each) and each >= 1 for each in input_shape)
         fix = 'Give the shape of one input, such as (3, 32, 32), or use operator="reshaped".'
         fine = given or (input_shape is None and operator == "reshaped")

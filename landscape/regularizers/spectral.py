@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from landscape.config import is_number, is_whole, require, require_name
+from landscape.config import require, require_name
 from landscape.errors import MismatchError, shown
+from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.operator_norm import (
     OPERATORS,
@@ -75,7 +75,7 @@ def spectral_norms(
         H. Sedghi, V. Gupta, P. Long, The Singular Values of Convolutional Layers, ICLR 2019, arXiv 1805.10408.
     """
     require_name("operator", operator, (*OPERATORS, "circular"))
-    require(is_whole(iterations) and iterations >= 1, "iterations", "a whole number of at least 1", iterations)
+    checks.count("iterations", iterations)
     given = operator == "reshaped" or isinstance(inputs, Tensor)
     require(given, "inputs", f"a batch, for operator={operator!r}", inputs, "Give inputs as the model reads them.")
     layers = weight_layers(model)
@@ -155,13 +155,10 @@ class SpectralPenalty(Penalty):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        fine = is_number(weight) and math.isfinite(weight) and weight >= 0
-        require(fine, "weight", "a number of at least 0", weight)
         require_name("method", method, ("power", "svd"))
-        require(is_whole(iterations) and iterations >= 1, "iterations", "a whole number of at least 1", iterations)
         require_name("operator", operator, OPERATORS)
-        require(is_whole(seed), "seed", "a whole number", seed)
-        self.weight, self.method, self.iterations, self.operator, self.seed = weight, method, iterations, operator, seed
+        self.weight, self.seed = checks.amount("weight", weight), checks.whole("seed", seed)
+        self.iterations, self.method, self.operator = checks.count("iterations", iterations), method, operator
         self._sizes: dict[str, Size] = {}
         self._sized_for: tuple[list[int], tuple[int, ...]] | None = None
         self._searches: dict[str, PowerIteration] = {}

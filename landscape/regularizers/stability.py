@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from landscape.config import is_number, is_whole, require
+from landscape.config import require
+from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
 from landscape.regularizers.passes import extra_passes
@@ -54,8 +53,9 @@ class DeformationStability(Penalty):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.deformations = check_settings(weight, examples, count, deformations, seed)
-        self.weight, self.examples, self.count, self.seed = weight, examples, count, seed
+        self.weight, self.seed = checks.amount("weight", weight), checks.whole("seed", seed)
+        self.examples, self.count = checks.count("examples", examples), checks.count("count", count)
+        self.deformations = deformations_of(deformations)
 
     def __call__(
         self, model: Forward, inputs: Tensor, targets: Tensor, *, outputs: Tensor | None = None, step: int | None = None
@@ -88,22 +88,12 @@ class DeformationStability(Penalty):
             return self.weight * (other - reference).diagonal().square().sum()
 
 
-def check_settings(
-    weight: float, examples: int, count: int, deformations: Deformations | None, seed: int
-) -> Deformations:
-    """Check what the two penalties on deformations are made with.
-
-    Returns:
-        The deformations, the default ones where none are given.
+def deformations_of(value: Deformations | None) -> Deformations:
+    """Return the deformations, the default ones where none are given.
 
     Raises:
-        ConfigError: A setting is out of range.
+        ConfigError: They are something else.
     """
-    fine = is_number(weight) and math.isfinite(weight) and weight >= 0
-    require(fine, "weight", "a number of at least 0", weight)
-    for name, value in (("examples", examples), ("count", count)):
-        require(is_whole(value) and value >= 1, name, "a whole number of at least 1", value)
-    require(is_whole(seed), "seed", "a whole number", seed)
-    chosen = Deformations() if deformations is None else deformations
-    require(isinstance(chosen, Deformations), "deformations", "Deformations(...)", deformations)
+    chosen = Deformations() if value is None else value
+    require(isinstance(chosen, Deformations), "deformations", "Deformations(...)", value)
     return chosen

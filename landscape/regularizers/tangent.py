@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
 from landscape.regularizers.passes import extra_passes
-from landscape.regularizers.stability import check_settings
+from landscape.regularizers.stability import deformations_of
 from landscape.seeding import generator
 
 
@@ -58,8 +59,9 @@ class TangentPenalty(Penalty):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.deformations = check_settings(weight, examples, count, deformations, seed)
-        self.weight, self.examples, self.count, self.seed = weight, examples, count, seed
+        self.weight, self.seed = checks.amount("weight", weight), checks.whole("seed", seed)
+        self.examples, self.count = checks.count("examples", examples), checks.count("count", count)
+        self.deformations = deformations_of(deformations)
 
     def __call__(
         self, model: Forward, inputs: Tensor, targets: Tensor, *, outputs: Tensor | None = None, step: int | None = None
