@@ -57,6 +57,16 @@ def test_a_run_with_a_penalty_resumes_to_the_same_bits(tmp_path, name):
     assert state(run(config, tmp_path / "cut")) == state(whole)
 
 
+@pytest.mark.parametrize("name", ["pgd-l2", "vat"])
+def test_masks_of_dropout_are_the_same_after_an_interruption(tmp_path, name):
+    config = tiny(name, model="lenet", model_options={})
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", stop=stop_after(2))
+    torch.rand(7)  # wherever the generators stand by then
+    assert state(run(config, tmp_path / "cut")) == state(whole)
+
+
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_a_penalty_changes_the_weights(tmp_path, name):
     plain = run(tiny(), tmp_path)
