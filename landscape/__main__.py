@@ -33,12 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: a package cannot be imported ({type(error).__name__}: {error}).", file=sys.stderr)
         print("`landscape doctor` says which, and what to do.", file=sys.stderr)
         return 2
+    if arguments is None and words[:1] in (["train"], ["study"]):
+        _keep_freed_memory()
     try:
         code = command(words)
         sys.stdout.flush()
     except BrokenPipeError:  # `landscape --help | head`: whoever read has left, and nothing more can be said
         os._exit(141)
     return code
+
+
+def _keep_freed_memory() -> None:
+    from landscape.allocator import keep_freed_memory
+
+    keep_freed_memory()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorte
 
 LAYERS = (
     ("errors",),
-    ("config", "cuda_graph", "storage", "seeding", "progress", "description", "inputs"),
+    ("allocator", "config", "cuda_graph", "storage", "seeding", "progress", "description", "inputs"),
     ("parameters", "models", "datasets"),
     (
         "objective",
