@@ -120,6 +120,7 @@ def test_a_resumed_run_records_again_and_has_the_same_bits(graphs, tmp_path, nam
         ({"precision": "float16"}, "a gradient scaler"),
         ({"mixup": 0.5}, "mixup"),
         ({"adversarial_epsilon": 0.01}, "adversarial inputs"),
+        ({"penalty": ("grad-l2",)}, "penalties"),
         ({"random_perturbation": 0.1}, "random moves"),
         (
             {"model": "preactresnet18", "model_options": {"width": 2, "dropout": 0.1}, "limit": 32},
