@@ -6,6 +6,8 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from landscape.cli import main
 from landscape.errors import ConfigError
@@ -116,6 +118,18 @@ def test_the_projection_bounds_every_layer_of_the_run(tmp_path):
     for parameter in run(config, tmp_path).model().parameters():
         if parameter.ndim > 1:
             assert torch.linalg.svdvals(parameter.flatten(1)).max() <= 0.4 * (1 + 1e-5)
+
+
+def test_the_projection_of_convolutions_bounds_what_they_do_to_the_runs_images(tmp_path):
+    options = {"tau": 0.4, "kappa": 1e-3, "operator": "convolution"}
+    config = tiny("spectral-projection", penalty_options=options, model="smallcnn", model_options={})
+    found, size = run(config, tmp_path).model().double(), 8
+    for layer in found.modules():
+        if isinstance(layer, nn.Conv2d):
+            basis = torch.eye(layer.in_channels * size**2).double().view(-1, layer.in_channels, size, size)
+            matrix = F.conv2d(basis, layer.weight, padding=layer.padding).flatten(1)
+            assert torch.linalg.matrix_norm(matrix, 2) <= 0.4 * (1 + 1e-5)
+            size //= 2  # by the pooling after it
 
 
 def test_whose_epsilon_it_is():
