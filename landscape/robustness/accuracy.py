@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from landscape.datasets import Dataset
 from landscape.robustness.attacks import Attack, break_within, effort_of
-from landscape.robustness.deepfool import deepfool
+from landscape.robustness.nearest import nearest_mistakes
 from landscape.robustness.pixels import PixelModel, wrong
 from landscape.robustness.results import RobustAccuracy
 from landscape.robustness.settings import (
     BATCH,
-    CANDIDATES,
     OVERSHOOT,
     check_data,
     checked,
@@ -54,9 +53,9 @@ def robust_accuracy(
         attack: One of :data:`ATTACKS`.
         epsilon: One radius or several, at least 0, in units of pixels from 0 to 1 (of the inputs themselves, where
             they are no uint8 images).
-        steps: Steps of each start, at least 1; by default the attack's (40 for PGD, 100 for Auto-PGD, 5000 forward
-            passes for Square). The parts of AutoAttack take theirs in proportion. More steps of Auto-PGD or Square are
-            other steps, which may also find less.
+        steps: Steps of each start, at least 1; by default the attack's (40 for PGD, 100 for Auto-PGD and FAB, 5000
+            forward passes for Square). The parts of AutoAttack take theirs in proportion. More steps of Auto-PGD or
+            Square are other steps, which may also find less.
         step_size: Their length in the attack's norm and units; by default 2.5 epsilon / steps for attacks of many steps
             (Madry et al. 2018), epsilon for those of one.
         starts: Starts, or draws of noise, at least 1; by default the attack's (1; 10 draws of noise).
@@ -94,7 +93,7 @@ def robust_accuracy(
     check_data(data)
     pixel_model = PixelModel(model, data)
     settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss, "seed": seed}
-    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.minimal else None}
+    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.overshoots else None}
     found = over_batches(
         lambda part: _batch(pixel_model, part, chosen, epsilons, settings),
         len(data), batch_size, name=attack, progress=progress,
@@ -120,8 +119,9 @@ def _batch(model: PixelModel, part: slice, attack: Attack, epsilons: list[float]
     found[:, missed] = 0.0
     left = (~missed).nonzero().squeeze(1)
     if attack.minimal:
-        options = {"steps": settings["steps"], "overshoot": settings["overshoot"], "candidates": CANDIDATES}
-        sizes = deepfool(model, clean[left], labels[left], attack.norm, **options)[0] if len(left) else left.to(clean)
+        sizes = left.to(clean)
+        if len(left):
+            sizes, _ = nearest_mistakes(model, clean[left], labels[left], attack, settings)
         for row, epsilon in enumerate(epsilons):
             found[row, left] = torch.where(sizes <= epsilon, sizes, torch.nan)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from landscape.balls import Norm, project, random_point, size, steepest
 from landscape.robustness.auto_pgd import auto_pgd
 from landscape.robustness.deepfool import most_likely
+from landscape.robustness.fab import TARGETS, fab
 from landscape.robustness.pixels import PixelModel, wrong
 from landscape.robustness.square import square_attack
 from landscape.robustness.visit import Visit
@@ -29,6 +31,7 @@ class Attack:
         random: Whether each start is a random point of the ball; else the first is the example itself.
         noise: Whether there are no steps at all, only random points.
         minimal: Whether it looks for the smallest change, whatever the radius.
+        boundary: Whether its steps go to the border with a class and along it (FAB).
         adaptive: Whether its steps find their own length (Auto-PGD).
         targets: How many other classes it tries to reach, one after another, by the ratio of logits; 0 for any.
         search: Whether it searches at random, without gradients; its steps are forward passes.
@@ -44,6 +47,7 @@ class Attack:
     random: bool = False
     noise: bool = False
     minimal: bool = False
+    boundary: bool = False
     adaptive: bool = False
     targets: int = 0
     search: bool = False
@@ -61,11 +65,17 @@ class Attack:
             return frozenset({"steps", "starts"})
         return frozenset({"steps", "step_size", "starts"} if self.steps > 1 else ())
 
+    @property
+    def overshoots(self) -> bool:
+        """Whether it takes steps that go beyond the border by a share that can be chosen (DeepFool)."""
+        return self.minimal and not self.boundary
+
 
 _FGSM = "I. Goodfellow et al., Explaining and Harnessing Adversarial Examples, ICLR 2015"
 _PGD = "A. Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018"
 _DEEPFOOL = "S. Moosavi-Dezfooli et al., DeepFool, CVPR 2016"
 _AUTO = "F. Croce, M. Hein, Reliable Evaluation of Adversarial Robustness, ICML 2020"
+_FAB = "F. Croce, M. Hein, Minimally Distorted Adversarial Examples with FAB, ICML 2020"
 _SQUARE = "M. Andriushchenko et al., Square Attack, ECCV 2020"
 _REACH = 2.5  # Madry et al.'s code: from any point of the ball each side can be reached
 
@@ -112,7 +122,15 @@ ATTACKS: dict[str, Attack] = {
     **{
         f"apgd-t-{norm}": Attack(
             norm=norm, definition="Auto-PGD toward each of the 9 classes that are next, by the ratio of logits",
-            steps=100, random=True, adaptive=True, targets=9, reference=_AUTO,
+            steps=100, random=True, adaptive=True, targets=TARGETS, reference=_AUTO,
+        )
+        for norm in _NORMS
+    },
+    **{
+        f"fab-{norm}": Attack(
+            norm=norm, definition="the smallest change: to the border with each of the 9 classes that are next, and "
+            "along it toward the example (FAB)", steps=100, minimal=True, boundary=True, targets=TARGETS,
+            reference=_FAB,
         )
         for norm in _NORMS
     },
@@ -125,8 +143,8 @@ ATTACKS: dict[str, Attack] = {
     },
     **{
         f"autoattack-{norm}": Attack(
-            norm=norm, definition="apgd, then apgd-t, then square on what is left (AutoAttack without FAB)", steps=100,
-            parts=(f"apgd-{norm}", f"apgd-t-{norm}", f"square-{norm}"), reference=_AUTO,
+            norm=norm, definition="apgd, then apgd-t, fab and square, each on what is left (AutoAttack)", steps=100,
+            parts=tuple(f"{part}-{norm}" for part in ("apgd", "apgd-t", "fab", "square")), reference=_AUTO,
         )
         for norm in _NORMS
     },
@@ -218,8 +236,8 @@ def _from_one_start(
         with torch.no_grad():
             logits = model(x + change)
         yield Visit(rows, change, logits, wrong(logits, labels[rows]))
-    elif attack.adaptive:
-        yield from _adaptive(model, clean, labels, rows, change, epsilon, attack, effort, beyond)
+    elif attack.adaptive or attack.boundary:
+        yield from _toward_classes(model, clean, labels, rows, change, epsilon, attack, effort, beyond)
     else:
         yield from _climb(model, clean, labels, rows, change, epsilon, attack.norm, effort, beyond)
 
@@ -257,7 +275,7 @@ def break_within(
     return found[rows]
 
 
-def _adaptive(
+def _toward_classes(
     model: PixelModel,
     clean: Tensor,
     labels: Tensor,
@@ -268,16 +286,21 @@ def _adaptive(
     effort: Effort,
     beyond: bool,
 ) -> Iterator[Visit]:
-    """Climb by Auto-PGD from one start: to any other class, or to several in turn."""
-    loss, goals = effort.loss, [None]
+    """Go from one start by Auto-PGD or FAB: to any other class, or to several in turn."""
+    goals: list[Any] = [None]
     if attack.targets:
-        loss, goals = "dlr", [*most_likely(model, clean[rows], labels[rows], attack.targets).unbind(1)]
+        goals = [*most_likely(model, clean[rows], labels[rows], attack.targets).unbind(1)]
     broken = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
-    options = {"epsilon": epsilon, "norm": attack.norm, "steps": effort.steps, "loss": loss, "beyond": beyond}
+    options: dict[str, Any] = {"epsilon": epsilon, "norm": attack.norm, "steps": effort.steps, "beyond": beyond}
+    if attack.adaptive:
+        options["loss"] = "dlr" if attack.targets else effort.loss
+    search: Callable[..., Iterator[Visit]] = auto_pgd if attack.adaptive else fab
     for goal in goals:
         kept = torch.ones_like(rows, dtype=torch.bool) if beyond else ~broken[rows]
+        if not bool(kept.any()):
+            return
         targets = None if goal is None else goal[kept]
-        for visit in auto_pgd(model, clean, labels, rows[kept], change[kept], targets=targets, **options):
+        for visit in search(model, clean, labels, rows[kept], change[kept], targets=targets, **options):
             broken[visit.rows[visit.missed]] = True
             yield visit
 
@@ -329,7 +352,7 @@ def efforts_of_parts(attack: Attack, effort: Effort) -> list[tuple[Attack, Effor
     Example:
         >>> effort = Effort(steps=20, step_size=0.1, starts=1, loss="cross_entropy")
         >>> [its.steps for _, its in efforts_of_parts(ATTACKS["autoattack-l2"], effort)]
-        [20, 20, 1000]
+        [20, 20, 20, 1000]
     """
     if not attack.parts:
         return [(attack, effort)]

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from landscape.balls import broadcast
 from landscape.datasets import Dataset
 from landscape.robustness.attacks import Attack, effort_of, visits
-from landscape.robustness.deepfool import deepfool
+from landscape.robustness.nearest import nearest_mistakes
 from landscape.robustness.pixels import PixelModel, losses_of, wrong
 from landscape.robustness.settings import (
     BATCH,
-    CANDIDATES,
     OVERSHOOT,
     check_data,
     checked,
@@ -159,8 +158,8 @@ def perturbed(
     Args:
         model: The classifier; it is not changed, and looked at in evaluation mode.
         data: The examples, N of them.
-        attack: One of :data:`ATTACKS`. DeepFool, which looks for the smallest change, leaves examples unchanged that it
-            does not break within the radius.
+        attack: One of :data:`ATTACKS`. DeepFool and FAB, which look for the smallest change, leave examples
+            unchanged that they do not break within the radius.
         epsilon: One radius or several, as in :func:`robust_accuracy`.
         steps: As there.
         step_size: As there.
@@ -198,7 +197,7 @@ def perturbed(
     check_data(data)
     pixel_model = PixelModel(model, data)
     settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss, "seed": seed}
-    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.minimal else None}
+    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.overshoots else None}
     settings["beyond"] = beyond
     found = over_batches(
         lambda part: _batch(pixel_model, part, chosen, epsilons, settings),
@@ -310,12 +309,11 @@ def _nearest(
     settings: dict[str, Any],
     first: int,
 ) -> Iterable[_Strongest]:
-    """Yield what DeepFool finds, where it is within each radius."""
+    """Yield what DeepFool or FAB finds, where it is within each radius."""
     rows = (~wrong(logits, labels)).nonzero().squeeze(1)
     sizes, changes = torch.full_like(logits[:, 0], torch.nan), torch.zeros_like(clean)
     if len(rows):
-        options = {"steps": settings["steps"], "overshoot": settings["overshoot"], "candidates": CANDIDATES}
-        sizes[rows], changes[rows] = deepfool(model, clean[rows], labels[rows], attack.norm, **options)
+        sizes[rows], changes[rows] = nearest_mistakes(model, clean[rows], labels[rows], attack, settings)
     with torch.no_grad():
         changed = model(clean + changes)
     for epsilon in epsilons:

@@ -17,7 +17,7 @@ from landscape.robustness.attacks import ATTACKS, Attack, Stream
 from landscape.robustness.pixels import LOSSES
 from landscape.seeding import generator
 
-OVERSHOOT, CANDIDATES = 0.02, 10  # Moosavi-Dezfooli et al. 2016, section 3; ten classes, as its code looks at
+OVERSHOOT = 0.02  # Moosavi-Dezfooli et al. 2016, section 3
 BATCH = 128
 
 Result = TypeVar("Result")
