@@ -16,6 +16,8 @@ from landscape.regularizers.base import Forward
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and targets (B,) to the loss of each example, (B,)."""
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each example, (B,), in nats.
@@ -45,15 +47,40 @@ class Passes:
     Args:
         model: From inputs to logits.
         device: Where.
+
+    Attributes:
+        exact: Whether autocast was on and is switched off: outputs that were handed over are less exact than these.
     """
 
     def __init__(self, model: Forward, device: torch.device) -> None:
-        self._model, self._draws = model, _Draws(device)
+        self._model, self._draws, self._kind = model, _Draws(device), device.type
+        self.exact = False
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return logits (b, K) of inputs (b, ...)."""
         self._draws.put_back()
         return logits_of(self._model(inputs), inputs)
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Switch autocast off in a block: of two points that are near half precision sees little but rounding.
+
+        A model with weights in half precision keeps it: without autocast it may not run at all.
+        """
+        parameters = self._model.parameters() if isinstance(self._model, nn.Module) else ()
+        if not torch.is_autocast_enabled(self._kind) or any(each.dtype in _HALF for each in parameters):
+            yield
+            return
+        self.exact = True
+        try:
+            with torch.autocast(self._kind, enabled=False):
+                yield
+        finally:
+            self.exact = False
+
+    def given(self, inputs: Tensor) -> Tensor:
+        """Return inputs with no history, in single precision where these are in half and autocast was switched off."""
+        return unlinked(inputs).float() if self.exact and inputs.dtype in _HALF else unlinked(inputs)
 
     @property
     def drew(self) -> bool:
@@ -120,7 +147,7 @@ def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
             got=shown(outputs),
             fix="Give a function from inputs to logits.",
         )
-    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+    return outputs.float() if outputs.dtype in _HALF else outputs
 
 
 def unlinked(inputs: Tensor) -> Tensor:
