@@ -140,7 +140,8 @@ class Deformations:
         shape = (count, fields, 2, height + 2 * reach, width + 2 * reach)
         noise = torch.rand(shape, generator=stream, dtype=like.dtype, device=like.device).mul_(2.0).sub_(1.0)
         rows, columns = (_gaussian(n, reach, self.smoothness * side, like) for n in (height, width))
-        smooth = rows @ noise @ columns.mT  # of the variance 1/3 that the noise has
+        with torch.autocast(like.device.type, enabled=False):  # the same field, whatever the model computes in
+            smooth = rows @ noise @ columns.mT  # of the variance 1/3 that the noise has
         return (math.sqrt(3.0) * self.strength * side * smooth).movedim(2, -1)
 
     def _affine(self, like: Tensor, side: float, stream: torch.Generator) -> Tensor:
