@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from landscape.errors import ModelError, first_line
 from landscape.parameters import preserved, unwrapped
-from landscape.seeding import generator
 
 Operator = Literal["reshaped", "convolution"]
 OPERATORS: tuple[Operator, ...] = ("reshaped", "convolution")
@@ -223,78 +222,3 @@ def squared_norms(matrices: Sequence[Tensor]) -> list[Tensor]:
         squares = torch.view_as_real(image).square().sum(-1) if image.is_complex() else image.square()
         found.append(squares.sum((-2, -1)).amax())
     return found
-
-
-class PowerIteration:
-    """The two singular vectors of a layer that the largest singular value belongs to, sought step by step.
-
-    Definition: ``u <- A v / ||A v||`` and ``v <- A' u / ||A' u||``, where A is the reshaped kernel or the convolution
-    as the layer computes it, with its stride, padding, dilation and groups, without the bias; A' is its transpose. A
-    vector whose image is 0 (or not finite) stays as it is.
-
-    Args:
-        layer: Whose operator.
-        size: Of what a convolution reads; None stands for the reshaped kernel.
-        name: Of the random first vector: the same on every device.
-        seed: Of the same.
-
-    Attributes:
-        u: The vector of outputs.
-        v: The vector of inputs.
-
-    Example:
-        >>> layer = nn.Linear(2, 2, bias=False)
-        >>> with torch.no_grad(): _ = layer.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
-        >>> search = PowerIteration(layer, None, "weight")
-        >>> search.advance(20)
-        >>> round(search.value().item(), 4)
-        3.0
-    """
-
-    def __init__(self, layer: Layer, size: Size | None, name: str, seed: int = 0) -> None:
-        weight = layer.weight
-        self._layer: Any = layer
-        self._matrix = size is None or isinstance(layer, nn.Linear)
-        shape: Size = (weight[0].numel(),) if self._matrix else (1, self._layer.in_channels, *(size or ()))
-        start = torch.randn(shape, generator=generator(seed, "singular vector", name), dtype=torch.float64)
-        self.v = (start / start.norm()).to(weight.device, weight.dtype)
-        with torch.no_grad():
-            self.u = _unit(self._image(self.v, weight), None)
-
-    def advance(self, iterations: int) -> None:
-        """Do some iterations, in place.
-
-        Args:
-            iterations: How many.
-        """
-        weight = self._layer.weight.detach()
-        matrix = weight.flatten(1) if self._matrix else None  # once: with channels last it is a copy
-        for _ in range(iterations):
-            if matrix is not None:
-                self.u.copy_(_unit(matrix @ self.v, self.u))
-                self.v.copy_(_unit(self.u @ matrix, self.v))
-                continue
-            with torch.enable_grad():
-                v = self.v.detach().clone().requires_grad_()
-                image = self._image(v, weight)
-                self.u.copy_(_unit(image.detach(), self.u))
-                (back,) = torch.autograd.grad((image * self.u).sum(), v)
-            self.v.copy_(_unit(back, self.v))
-
-    def value(self) -> Tensor:
-        """Return ``u' A v``, 0-d: at most the largest singular value, with a graph to the weight."""
-        return (self.u.clone() * self._image(self.v.clone(), self._layer.weight)).sum()
-
-    def _image(self, v: Tensor, weight: Tensor) -> Tensor:
-        if self._matrix:
-            return weight.flatten(1) @ v
-        return self._layer._conv_forward(v, weight, None)
-
-
-def _unit(vector: Tensor, before: Tensor | None) -> Tensor:
-    """The vector with length 1, without over- or underflow; the one before where it has none."""
-    largest = vector.abs().amax()
-    usable = (largest > 0) & largest.isfinite()
-    scaled = vector / torch.where(usable, largest, torch.ones_like(largest))
-    length = torch.where(usable, torch.linalg.vector_norm(scaled), torch.ones_like(largest))
-    return torch.where(usable, scaled / length, torch.zeros_like(vector) if before is None else before)

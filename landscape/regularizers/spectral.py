@@ -15,7 +15,6 @@ from landscape.regularizers.operator_norm import (
     OPERATORS,
     Layer,
     Operator,
-    PowerIteration,
     Size,
     circular_size,
     frequencies,
@@ -24,6 +23,7 @@ from landscape.regularizers.operator_norm import (
     squared_norms,
     weight_layers,
 )
+from landscape.regularizers.power_iteration import PowerIteration
 
 Method = Literal["power", "svd"]
 
