@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.regularizers.operator_norm import Layer, Size
+from landscape.regularizers.operator_norm import Layer, Size, reshaped, unrounded
 from landscape.seeding import generator
 
 
@@ -16,7 +17,7 @@ class PowerIteration:
 
     Definition: ``u <- A v / ||A v||`` and ``v <- A' u / ||A' u||``, where A is the reshaped kernel or the convolution
     as the layer computes it, with its stride, padding, dilation and groups, without the bias; A' is its transpose. A
-    vector whose image is 0 (or not finite) stays as it is.
+    vector whose image is 0 (or not finite) stays as it is. Of a weight in half precision all is in single precision.
 
     Args:
         layer: Whose operator.
@@ -38,14 +39,14 @@ class PowerIteration:
     """
 
     def __init__(self, layer: Layer, size: Size | None, name: str, seed: int = 0) -> None:
-        weight = layer.weight
         self._layer: Any = layer
         self._matrix = size is None or isinstance(layer, nn.Linear)
-        shape: Size = (weight[0].numel(),) if self._matrix else (1, self._layer.in_channels, *(size or ()))
-        start = torch.randn(shape, generator=generator(seed, "singular vector", name), dtype=torch.float64)
-        self.v = (start / start.norm()).to(weight.device, weight.dtype)
         with torch.no_grad():
-            self.u = _unit(self._image(self.v, weight), None)
+            operator = self._operator()
+            shape: Size = operator.shape[1:] if self._matrix else (1, self._layer.in_channels, *(size or ()))
+            start = torch.randn(shape, generator=generator(seed, "singular vector", name), dtype=torch.float64)
+            self.v = (start / start.norm()).to(operator.device, operator.dtype)
+            self.u = _unit(self._image(self.v, operator), None)
 
     def advance(self, iterations: int) -> None:
         """Do some iterations, in place.
@@ -53,28 +54,36 @@ class PowerIteration:
         Args:
             iterations: How many.
         """
-        weight = self._layer.weight.detach()
-        matrix = weight.flatten(1) if self._matrix else None  # once: with channels last it is a copy
+        operator = self._operator().detach()  # once: a matrix may be a copy
         for _ in range(iterations):
-            if matrix is not None:
-                self.u.copy_(_unit(matrix @ self.v, self.u))
-                self.v.copy_(_unit(self.u @ matrix, self.v))
+            if self._matrix:
+                self.u.copy_(_unit(operator @ self.v, self.u))
+                self.v.copy_(_unit(self.u @ operator, self.v))
                 continue
             with torch.enable_grad():
                 v = self.v.detach().clone().requires_grad_()
-                image = self._image(v, weight)
+                image = self._image(v, operator)
                 self.u.copy_(_unit(image.detach(), self.u))
                 (back,) = torch.autograd.grad((image * self.u).sum(), v)
             self.v.copy_(_unit(back, self.v))
 
     def value(self) -> Tensor:
         """Return ``u' A v``, 0-d: at most the largest singular value, with a graph to the weight."""
-        return (self.u.clone() * self._image(self.v.clone(), self._layer.weight)).sum()
+        return (self.u.clone() * self._image(self.v.clone(), self._operator())).sum()
 
-    def _image(self, v: Tensor, weight: Tensor) -> Tensor:
+    def _operator(self) -> Tensor:
+        """The matrix, or the kernel."""
+        return reshaped(self._layer) if self._matrix else unrounded(self._layer.weight)
+
+    def _image(self, v: Tensor, operator: Tensor) -> Tensor:
+        layer = self._layer
         if self._matrix:
-            return weight.flatten(1) @ v
-        return self._layer._conv_forward(v, weight, None)
+            return operator @ v
+        if not layer.transposed:
+            return layer._conv_forward(v, operator, None)
+        spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[v.ndim - 3]
+        form = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return spread(v, operator, None, *form)
 
 
 def _unit(vector: Tensor, before: Tensor | None) -> Tensor:
