@@ -186,7 +186,7 @@ class SpectralPenalty(Penalty):
             step: Steps done before; the power iterations go on when it changes.
 
         Returns:
-            0-d tensor with a graph to the weights.
+            0-d tensor with a graph to the weights; in single precision where these are in half.
 
         Raises:
             ModelError: The model is no module, or has no such layer.
