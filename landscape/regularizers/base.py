@@ -47,7 +47,7 @@ class Penalty(ABC, Stepped):
     def __call__(
         self, model: Forward, inputs: Tensor, targets: Tensor, *, outputs: Tensor | None = None, step: int | None = None
     ) -> Tensor:
-        """Compute the penalty.
+        """Compute the penalty, with its graph also where gradients are switched off (torch.no_grad).
 
         Args:
             model: From inputs to logits.

@@ -197,12 +197,12 @@ class SpectralPenalty(Penalty):
         if self.operator == "convolution":
             self._look(module, layers, inputs)
         now = self.number(step)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with torch.autocast(inputs.device.type, enabled=False), torch.inference_mode(False), torch.enable_grad():
             if self.method == "svd":
                 squares = squared_norms([operator_matrices(layer, self._sizes.get(n)) for n, layer in layers.items()])
             else:
                 squares = [search.value().square() for search in self._searched(layers, now)]
-        return self.weight * torch.stack(squares).sum()
+            return self.weight * torch.stack(squares).sum()
 
     def _look(self, module: nn.Module, layers: dict[str, Any], inputs: Tensor) -> None:
         """Find the sizes of what the layers read; anew where layers or inputs are others."""

@@ -9,7 +9,7 @@ from landscape.config import require
 from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
-from landscape.regularizers.passes import extra_passes
+from landscape.regularizers.passes import extra_passes, unlinked
 from landscape.seeding import generator
 
 
@@ -74,9 +74,9 @@ class DeformationStability(Penalty):
             0-d tensor with a graph to the weights.
         """
         stream = generator(self.seed, "deformation stability", self.number(step), device=inputs.device)
-        clean = inputs.detach()[: self.examples]
-        moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
-        with extra_passes(model, clean) as forward:
+        with extra_passes(model, inputs) as forward:
+            clean = unlinked(inputs)[: self.examples]
+            moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
             with torch.no_grad():
                 reference, other = forward(torch.cat((clean, moved))).split((len(clean), len(moved)))
                 change = (other - reference.repeat_interleave(self.count, dim=0)).square()
