@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], Tensor]
-"""A model: inputs (B, ...) as it reads them, normalized or not, to logits (B, K)."""
+"""A model: inputs (B, ...) as it reads them, normalized or not, to logits (B, K), or to outputs with ``.logits``."""
 
 
 class Stepped:

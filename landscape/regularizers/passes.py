@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape.errors import DataError, MismatchError, ModelError, shown
+from landscape.inputs import held_logits
 from landscape.optim.backup import frozen_statistics
 from landscape.regularizers.base import Forward
 
@@ -131,15 +132,16 @@ def extra_passes(model: Forward, inputs: Tensor, targets: Tensor | None = None) 
 
 
 def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """Return outputs, those in half precision as float32.
+    """Return outputs, or the logits that they hold, those in half precision as float32.
 
     Args:
-        outputs: (B, K).
+        outputs: (B, K), or an object with such ``logits``, as transformers' models give.
         inputs: (B, ...).
 
     Raises:
         ModelError: They are of another shape.
     """
+    outputs = held_logits(outputs)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(inputs):
         raise ModelError(
             "These outputs are no logits.",
@@ -186,8 +188,10 @@ def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> 
     Returns:
         Inputs (B, ...) and outputs (B, K).
     """
-    if outputs is not None and _comes_from(outputs, inputs):
-        return inputs, logits_of(outputs, inputs)
+    if outputs is not None:
+        logits = logits_of(outputs, inputs)
+        if _comes_from(logits, inputs):
+            return inputs, logits
     moving = leaf(inputs)
     return moving, forward(moving)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from landscape.errors import ModelError
 from landscape.regularizers import REGULARIZERS, Penalty, build_regularizer
-from tests.regularizers.nets import gradients, images, smooth
+from tests.regularizers.nets import MOVES, gradients, images, smooth
 
 PENALTIES: dict[str, dict[str, Any]] = {
     **{name: {} for name, spec in REGULARIZERS.items() if spec.kind == "penalty"},
@@ -36,3 +39,45 @@ def test_a_penalty_has_its_graph_where_gradients_are_switched_off(name: str, mod
         found = built(name)(model, inputs.clone(), targets, step=3)
     assert torch.equal(found, expected)
     assert all(map(torch.equal, gradients(found, model), by_weights))
+
+
+class Holding(nn.Module):
+    """Gives an object that holds logits among other things, as transformers' models do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Any:
+        return SimpleNamespace(loss=None, logits=self.model(inputs))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_outputs_may_hold_the_logits(name: str):
+    model, (inputs, targets) = smooth(), images()
+    expected = built(name)(model, inputs, targets, step=3)
+    holding, moving = Holding(model), inputs.clone().requires_grad_()
+    for given, outputs in ((inputs, None), (inputs, holding(inputs)), (moving, holding(moving))):
+        if "spectral" in name:  # names differ, and so do the vectors that power iterations begin with
+            assert built(name)(holding, given, targets, outputs=outputs, step=3).isfinite()
+            continue
+        found = built(name)(holding, given, targets, outputs=outputs, step=3)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_inputs_are_moved_by_logits_that_are_held(name: str):
+    model, (inputs, targets) = smooth(), images()
+    assert torch.equal(MOVES[name]()(Holding(model), inputs, targets), MOVES[name]()(model, inputs, targets))
+
+
+@pytest.mark.parametrize("name", [name for name in PENALTIES if "spectral" not in name])
+def test_outputs_that_hold_none_are_refused(name: str):
+    model, (inputs, targets) = smooth(), images()
+    with pytest.raises(ModelError, match="no logits"):
+        built(name)(lambda x: {"logits": model(x)}, inputs, targets)
+    moving = inputs.clone().requires_grad_()
+    for outputs in ({"logits": 1}, model(moving)[:3]):
+        if name not in ("deformation", "tangent"):  # which look at none
+            with pytest.raises(ModelError, match="no logits"):
+                built(name)(model, moving, targets, outputs=outputs)  # type: ignore[arg-type]
