@@ -53,7 +53,9 @@ class Penalty(ABC, Stepped):
             model: From inputs to logits.
             inputs: (B, ...) as the model reads them.
             targets: (B,) class numbers.
-            outputs: (B, K) logits of these inputs, with their graph; computed where they are not given.
+            outputs: (B, K) logits of this model and of these very inputs, with their graph: whoever hands them over
+                answers for the inputs. Computed where they are not given, or where no graph leads from them to the
+                model's weights, as from those of another model.
             step: Steps done before; see :class:`Stepped`.
 
         Returns:

@@ -32,7 +32,8 @@ def clean_logarithms(
 
     They come from the outputs that were handed over, or of one pass. Where passes draw masks, as dropout does, only a
     pass of the same masks is the same function: outputs that were handed over are then of no use, nor are they where
-    they come from autocast and the passes do not. To be called after a pass of moved inputs, which tells.
+    they come from autocast and the passes do not, or from another model. To be called after a pass of moved inputs,
+    which tells.
 
     Args:
         forward: The passes.
@@ -41,13 +42,16 @@ def clean_logarithms(
         graph: Whether they are to have one.
     """
     found: list[Tensor] = []
+    given = None if outputs is None else logits_of(outputs, inputs)
+
+    def usable(logits: Tensor) -> bool:
+        same = not forward.drew and not forward.exact
+        return same and (logits.requires_grad or not graph) and forward.gave(logits)
 
     def clean() -> Tensor:
         if not found:
-            use = outputs is not None and not forward.drew and not forward.exact
             with torch.set_grad_enabled(graph):
-                logits = logits_of(outputs, inputs) if use and outputs is not None else forward(inputs)
-                found.append(logits.log_softmax(1))
+                found.append((forward(inputs) if given is None or not usable(given) else given).log_softmax(1))
         return found[0]
 
     return clean

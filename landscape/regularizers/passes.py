@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +89,15 @@ class Passes:
     def drew(self) -> bool:
         """Whether the last pass drew numbers: dropout's masks. Outputs of other passes are then another function's."""
         return self._draws.moved_on()
+
+    def gave(self, outputs: Tensor) -> bool:
+        """Whether outputs are the model's: their graph leads to its weights.
+
+        Of a function, and where no weight is trained, it cannot be told: these are taken for its own.
+        """
+        weights = self._model.parameters() if isinstance(self._model, nn.Module) else ()
+        trained = {id(each) for each in weights if each.requires_grad}
+        return not trained or _leads_to(outputs, lambda node: id(getattr(node, "variable", None)) in trained)
 
     def end(self) -> None:
         """Put torch's generators back."""
@@ -177,8 +188,10 @@ def gradient_by(value: Tensor, inputs: Tensor, *, keep: bool = False, graph: boo
     return torch.zeros_like(inputs) if found is None else found
 
 
-def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> tuple[Tensor, Tensor]:
+def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Passes) -> tuple[Tensor, Tensor]:
     """Return inputs to differentiate by and their outputs, those that were handed over where these can be used.
+
+    They can where a graph leads from them to the inputs, and to the weights of the model.
 
     Args:
         outputs: (B, K) logits, or None.
@@ -190,23 +203,26 @@ def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> 
     """
     if outputs is not None:
         logits = logits_of(outputs, inputs)
-        if _comes_from(logits, inputs):
+        if inputs.requires_grad and _leads_to(logits, _is(inputs)) and forward.gave(logits):
             return inputs, logits
     moving = leaf(inputs)
     return moving, forward(moving)
 
 
-def _comes_from(outputs: Tensor, inputs: Tensor) -> bool:
-    """Whether a graph leads from inputs to outputs: those of a copy would have no gradient, and none would say so."""
-    if not (inputs.requires_grad and outputs.requires_grad):
-        return False
-    todo = [outputs.grad_fn]
+def _is(inputs: Tensor) -> Callable[[Any], bool]:
+    """Whether a node is where inputs come in: outputs of a copy would have no gradient, and none would say so."""
+    return lambda node: node is inputs.grad_fn or getattr(node, "variable", None) is inputs
+
+
+def _leads_to(outputs: Tensor, wanted: Callable[[Any], bool]) -> bool:
+    """Whether a graph leads from outputs to some node. The nearest are looked at first: the last layer's weights."""
+    todo = deque([outputs.grad_fn] if outputs.requires_grad else ())
     seen = set(todo)
     while todo:
-        node = todo.pop()
+        node = todo.popleft()
         if node is None:
             continue
-        if node is inputs.grad_fn or getattr(node, "variable", None) is inputs:
+        if wanted(node):
             return True
         following = {after for after, _ in node.next_functions} - seen
         seen |= following

@@ -81,3 +81,18 @@ def test_outputs_that_hold_none_are_refused(name: str):
         if name not in ("deformation", "tangent"):  # which look at none
             with pytest.raises(ModelError, match="no logits"):
                 built(name)(model, moving, targets, outputs=outputs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [name for name in PENALTIES if "spectral" not in name])
+def test_outputs_of_another_model_are_not_used(name: str):
+    model, (inputs, targets) = smooth(), images()
+    penalty, other = built(name), smooth()
+    for parameter in other.parameters():
+        parameter.data.mul_(3.0)
+    expected = penalty(model, inputs, targets, step=3)
+    by_weights = gradients(expected, model)
+    moving = inputs.clone().requires_grad_()
+    for given, outputs in ((inputs, other(inputs)), (moving, other(moving)), (moving, model(moving).detach())):
+        found = penalty(model, given, targets, outputs=outputs, step=3)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(gradients(found, model), by_weights, rtol=1e-10, atol=1e-15)
