@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from landscape.config import is_whole, require
+
 Forward = Callable[[Tensor], Tensor]
 """A model: inputs (B, ...) as it reads them, normalized or not, to logits (B, K), or to outputs with ``.logits``."""
 
@@ -27,8 +29,13 @@ class Stepped:
 
         Args:
             step: Steps done before; None takes the number after the last.
+
+        Raises:
+            ConfigError: It is no whole number.
         """
-        now = self._next if step is None else step
+        fix = "Give the number of optimizer steps done so far, or leave it out."
+        require(step is None or is_whole(step), "step", "a whole number", step, fix)
+        now = self._next if step is None else int(step)
         self._next = now + 1
         return now
 

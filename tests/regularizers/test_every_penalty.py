@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import ModelError
+from landscape.errors import ConfigError, ModelError
 from landscape.regularizers import REGULARIZERS, Penalty, build_regularizer
 from tests.regularizers.nets import MOVES, gradients, images, smooth
 
@@ -96,3 +96,18 @@ def test_outputs_of_another_model_are_not_used(name: str):
         found = penalty(model, given, targets, outputs=outputs, step=3)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
         torch.testing.assert_close(gradients(found, model), by_weights, rtol=1e-10, atol=1e-15)
+
+
+COUNTING = [*(name for name in PENALTIES if name in ("vat", "trades", "deformation", "tangent", "spectral")), *MOVES]
+
+
+@pytest.mark.parametrize("step", ["a", 1.5, True, float("nan")])
+@pytest.mark.parametrize("name", COUNTING)
+def test_a_step_that_is_none_is_refused_and_counts_for_nothing(name: str, step: Any):
+    """Of those for which it means something: they draw, or go on, by its number."""
+    model, (inputs, targets) = smooth(), images()
+    penalty = built(name) if name in PENALTIES else MOVES[name]()
+    with pytest.raises(ConfigError, match="step is out of range.*whole number"):
+        penalty(model, inputs, targets, step=step)
+    fresh = built(name) if name in PENALTIES else MOVES[name]()
+    assert torch.equal(penalty(model, inputs, targets), fresh(model, inputs, targets))
