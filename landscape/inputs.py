@@ -82,7 +82,10 @@ def holds_logits(replica: nn.Module, inputs: Inputs, loss_fn: Any) -> bool:
         loss_fn: A loss of the user's own gets the outputs as they are.
     """
     module = getattr(loss_fn, "__module__", None) or type(loss_fn).__module__
-    return module.startswith("torch.") and isinstance(getattr(replica(inputs), "logits", None), Tensor)
+    if not module.startswith("torch."):
+        return False
+    outputs = replica(inputs)
+    return held_logits(outputs) is not outputs
 
 
 def unpack(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -96,4 +99,10 @@ def unpack(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def logits_of(module: nn.Module, args: tuple[Any, ...], outputs: Any) -> Any:
     """Do after a forward, as a hook: take ``outputs.logits``."""
-    return outputs if isinstance(outputs, Tensor) else outputs.logits
+    return held_logits(outputs)
+
+
+def held_logits(outputs: Any) -> Any:
+    """Return the tensor that outputs hold as ``outputs.logits``, as transformers' do; others as they are."""
+    logits = None if isinstance(outputs, Tensor) else getattr(outputs, "logits", None)
+    return logits if isinstance(logits, Tensor) else outputs

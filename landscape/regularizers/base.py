@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from landscape.config import is_whole, require
+
 Forward = Callable[[Tensor], Tensor]
-"""A model: inputs (B, ...) as it reads them, normalized or not, to logits (B, K)."""
+"""A model: inputs (B, ...) as it reads them, normalized or not, to logits (B, K), or to outputs with ``.logits``."""
 
 
 class Stepped:
@@ -27,8 +29,13 @@ class Stepped:
 
         Args:
             step: Steps done before; None takes the number after the last.
+
+        Raises:
+            ConfigError: It is no whole number.
         """
-        now = self._next if step is None else step
+        fix = "Give the number of optimizer steps done so far, or leave it out."
+        require(step is None or is_whole(step), "step", "a whole number", step, fix)
+        now = self._next if step is None else int(step)
         self._next = now + 1
         return now
 
@@ -47,13 +54,15 @@ class Penalty(ABC, Stepped):
     def __call__(
         self, model: Forward, inputs: Tensor, targets: Tensor, *, outputs: Tensor | None = None, step: int | None = None
     ) -> Tensor:
-        """Compute the penalty.
+        """Compute the penalty, with its graph also where gradients are switched off (torch.no_grad).
 
         Args:
             model: From inputs to logits.
             inputs: (B, ...) as the model reads them.
             targets: (B,) class numbers.
-            outputs: (B, K) logits of these inputs, with their graph; computed where they are not given.
+            outputs: (B, K) logits of this model and of these very inputs, with their graph: whoever hands them over
+                answers for the inputs. Computed where they are not given, or where no graph leads from them to the
+                model's weights, as from those of another model.
             step: Steps done before; see :class:`Stepped`.
 
         Returns:

@@ -14,6 +14,7 @@ from landscape.config import is_number, require, require_name
 from landscape.errors import DataError
 
 _REACH = 4.0  # standard deviations after which a Gaussian is cut off
+_MOST = {"smoothness": 1.0, "scaling": 10.0}  # as wide as the image, which is then only shifted; a factor of 22026
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +28,16 @@ class Deformations:
     draws are independent for each image and field.
 
     Lengths are in image sides, ``(H W)**0.5`` pixels, so that one setting means the same to 8x8 and 32x32 pixels.
+    Settings without a limit of their own are at most 1000: far beyond what leaves anything of an image.
 
     Args:
         strength: Standard deviation of the elastic displacement along each axis, in sides, at least 0. Default 0.05:
             with the alpha of 34 and the sigma of 4 pixels published for digits of 28 or 29 pixels it is 1.4 pixels. At
             0.1 many digits and objects cannot be recognized any more.
-        smoothness: Standard deviation of the Gaussian, in sides, above 0. Default 0.14: those 4 pixels.
+        smoothness: Standard deviation of the Gaussian, in sides, above 0 and at most 1. Default 0.14: those 4 pixels.
         rotation: Turns are uniform within plus or minus this many degrees. Default 0; 7.5 is published for 6 and 9 not
             to be mixed up, 15 for other digits.
-        scaling: Sizes are multiplied by ``exp(u)``, u uniform within plus or minus this. Default 0.
+        scaling: Sizes are multiplied by ``exp(u)``, u uniform within plus or minus this, at most 10. Default 0.
         shear: Rows are shifted by u times their height over the center, u uniform within plus or minus this. Default 0.
         translation: Shifts along each axis are uniform within plus or minus this many sides. Default 0.
         border: What lies beyond the image: "border" (default), its outermost pixels; or "zeros", the mean pixel of
@@ -68,9 +70,9 @@ class Deformations:
     def __post_init__(self) -> None:
         """Check the settings."""
         for name in ("strength", "smoothness", "rotation", "scaling", "shear", "translation"):
-            value, least = getattr(self, name), "a number above 0" if name == "smoothness" else "a number of at least 0"
-            fine = is_number(value) and math.isfinite(value) and value >= 0 and (value > 0 or name != "smoothness")
-            require(fine, name, least, value)
+            value, most, above = getattr(self, name), _MOST.get(name, 1e3), name == "smoothness"
+            fine = is_number(value) and 0 <= value <= most and not (above and value == 0)
+            require(fine, name, f"a number {'above' if above else 'of at least'} 0 and at most {most:g}", value)
         require_name("border", self.border, ("border", "zeros"))
 
     def __call__(self, inputs: Tensor, stream: torch.Generator) -> Tensor:
@@ -140,7 +142,8 @@ class Deformations:
         shape = (count, fields, 2, height + 2 * reach, width + 2 * reach)
         noise = torch.rand(shape, generator=stream, dtype=like.dtype, device=like.device).mul_(2.0).sub_(1.0)
         rows, columns = (_gaussian(n, reach, self.smoothness * side, like) for n in (height, width))
-        smooth = rows @ noise @ columns.mT  # of the variance 1/3 that the noise has
+        with torch.autocast(like.device.type, enabled=False):  # the same field, whatever the model computes in
+            smooth = rows @ noise @ columns.mT  # of the variance 1/3 that the noise has
         return (math.sqrt(3.0) * self.strength * side * smooth).movedim(2, -1)
 
     def _affine(self, like: Tensor, side: float, stream: torch.Generator) -> Tensor:

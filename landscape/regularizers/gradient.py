@@ -7,7 +7,7 @@ from torch import Tensor
 
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.checks import amount, units_of
-from landscape.regularizers.passes import differentiable, extra_passes, gradient_by, leaf, unlinked
+from landscape.regularizers.passes import Passes, differentiable, extra_passes, gradient_by, leaf, unlinked
 from landscape.regularizers.units import PIXELS, InputUnits
 
 
@@ -69,7 +69,7 @@ class GradientPenalty(Penalty):
             gradient = self.units.by_pixels(gradient_by(logits.sum(), chosen, graph=True))
             return self.weight * gradient.square().sum()
 
-    def _steepest(self, forward: Forward, inputs: Tensor, outputs: Tensor | None) -> Tensor:
+    def _steepest(self, forward: Passes, inputs: Tensor, outputs: Tensor | None) -> Tensor:
         """For each class the number of the example with the longest gradient, (K,)."""
         moving, logits = differentiable(outputs, inputs, forward)
         lengths = []

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from landscape.errors import ModelError, first_line
 from landscape.parameters import preserved, unwrapped
-from landscape.seeding import generator
 
 Operator = Literal["reshaped", "convolution"]
 OPERATORS: tuple[Operator, ...] = ("reshaped", "convolution")
 
-Convolution = nn.Conv1d | nn.Conv2d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | Transposed
 Layer = nn.Linear | Convolution
 Size = tuple[int, ...]
 
@@ -25,13 +25,15 @@ Size = tuple[int, ...]
 def weight_layers(model: nn.Module) -> dict[str, Layer]:
     """Return the linear and convolutional layers of a model by the names of their weights, each weight once.
 
-    Biases are no operators, and weights of normalization layers no matrices: neither is here.
+    Biases are no operators, and weights of normalization layers no matrices: neither is here. Nor are the weights that
+    other layers keep under names of their own: recurrent layers (``weight_ih_l0``), what nn.MultiheadAttention reads
+    with (``in_proj_weight``; its ``out_proj`` is a linear layer), nn.Bilinear and nn.Embedding.
 
     Args:
         model: Any module; what ``torch.compile`` and DataParallel wrapped is looked into.
 
     Raises:
-        ModelError: It is no module, or has no such layer.
+        ModelError: It is no module, or has no such layer: the message names those that it has.
 
     Example:
         >>> list(weight_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 1))))
@@ -39,16 +41,22 @@ def weight_layers(model: nn.Module) -> dict[str, Layer]:
     """
     found: dict[int, tuple[str, Layer]] = {}
     for name, module in unwrapped(model).named_modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+        if isinstance(module, Layer):
             found.setdefault(id(module.weight), (f"{name}.weight" if name else "weight", module))
     if not found:
         raise ModelError(
             f"{type(model).__name__} has no spectral norms.",
-            expected="at least one nn.Linear, nn.Conv1d or nn.Conv2d",
-            got="none",
+            expected="at least one nn.Linear, nn.Conv1d to nn.Conv3d, or nn.ConvTranspose1d to nn.ConvTranspose3d",
+            got=_parts(model),
             fix="Leave the spectral norms out for this model.",
         )
     return dict(found.values())
+
+
+def _parts(model: nn.Module) -> str:
+    """The kinds of a model's modules that have parameters of their own, as text."""
+    kinds = {type(each).__name__ for each in model.modules() if any(True for _ in each.parameters(recurse=False))}
+    return f"only parameters of {', '.join(sorted(kinds))}" if kinds else "no parameters"
 
 
 def input_sizes(model: nn.Module, inputs: Tensor) -> dict[str, Size]:
@@ -93,8 +101,36 @@ def input_sizes(model: nn.Module, inputs: Tensor) -> dict[str, Size]:
 
 
 def reshaped(layer: Layer) -> Tensor:
-    """Return a weight as one matrix, (out, in * kh * kw) of a convolution."""
-    return layer.weight.flatten(1)
+    """Return a weight as one matrix that goes from inputs to outputs, with its graph.
+
+    Of a convolution it is (out, in / groups * kh * kw); so it is of a transposed one, whose weight is stored as
+    (in, out / groups, kh, kw). A weight in half precision gives a matrix in single precision.
+
+    Args:
+        layer: Linear or a convolution.
+    """
+    weight = unrounded(layer.weight)
+    if isinstance(layer, Transposed):
+        weight = weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return weight.flatten(1)
+
+
+def reshaped_back(layer: Layer, matrix: Tensor) -> Tensor:
+    """Return a matrix as a weight: the inverse of :func:`reshaped`.
+
+    Args:
+        layer: Linear or a convolution.
+        matrix: As that function gives it.
+    """
+    if isinstance(layer, Transposed):
+        kernel = (layer.in_channels // layer.groups, *layer.kernel_size)
+        return matrix.unflatten(1, kernel).unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return matrix.reshape(layer.weight.shape)
+
+
+def unrounded(weight: Tensor) -> Tensor:
+    """Return a weight, in single precision where it is in half, with its graph."""
+    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
 
 
 def circular_size(layer: Convolution, size: Size) -> Size:
@@ -102,11 +138,15 @@ def circular_size(layer: Convolution, size: Size) -> Size:
 
     ``n`` where the layer pads circularly. Else ``n + 2 padding``: a convolution of a padded signal is one of a circle
     as long as the padded signal, of which the places beyond the border are left out, and every stride leaves out more.
+    A transposed convolution has the norm of the convolution that it is the transpose of, which reads what it gives.
 
     Args:
         layer: A convolution.
         size: Of what it reads, without padding.
     """
+    if isinstance(layer, Transposed):
+        read = zip(size, layer.stride, layer.dilation, layer.kernel_size, layer.output_padding, strict=True)
+        return tuple((n - 1) * s + d * (k - 1) + more + 1 for n, s, d, k, more in read)
     if layer.padding_mode == "circular":
         return size
     if layer.padding == "same":
@@ -120,10 +160,11 @@ def frequencies(layer: Convolution, period: Size) -> Tensor:
 
     Definition: ``K^(w) = sum_t K_t exp(-2 pi i sum_a w_a d_a t_a / n_a)`` over the taps t of the kernel, with the
     dilation d and the period n. The singular values of these matrices are those of the circular convolution with
-    stride 1. The last axis has the frequencies 0 to n // 2; those of the others are their complex conjugates.
+    stride 1. The last axis has the frequencies 0 to n // 2; those of the others are their complex conjugates. Of a
+    transposed convolution they are those of the convolution that it is the transpose of, so in and out change places.
 
     Args:
-        layer: A convolution.
+        layer: A convolution; a weight in half precision is taken in single.
         period: Of each spatial axis.
 
     Returns:
@@ -132,7 +173,7 @@ def frequencies(layer: Convolution, period: Size) -> Tensor:
     References:
         H. Sedghi, V. Gupta, P. Long, The Singular Values of Convolutional Layers, ICLR 2019, arXiv 1805.10408.
     """
-    weight = layer.weight.unflatten(0, (layer.groups, -1))  # (G, out, in, *kernel)
+    weight = unrounded(layer.weight).unflatten(0, (layer.groups, -1))  # (G, out, in, *kernel)
     values = torch.complex(weight, torch.zeros_like(weight))
     for axis, n in enumerate(period):  # one axis of taps to one of frequencies, at the end; so all axes go round
         waves = _waves(layer, axis, n, half=axis == len(period) - 1).to(values)
@@ -223,78 +264,3 @@ def squared_norms(matrices: Sequence[Tensor]) -> list[Tensor]:
         squares = torch.view_as_real(image).square().sum(-1) if image.is_complex() else image.square()
         found.append(squares.sum((-2, -1)).amax())
     return found
-
-
-class PowerIteration:
-    """The two singular vectors of a layer that the largest singular value belongs to, sought step by step.
-
-    Definition: ``u <- A v / ||A v||`` and ``v <- A' u / ||A' u||``, where A is the reshaped kernel or the convolution
-    as the layer computes it, with its stride, padding, dilation and groups, without the bias; A' is its transpose. A
-    vector whose image is 0 (or not finite) stays as it is.
-
-    Args:
-        layer: Whose operator.
-        size: Of what a convolution reads; None stands for the reshaped kernel.
-        name: Of the random first vector: the same on every device.
-        seed: Of the same.
-
-    Attributes:
-        u: The vector of outputs.
-        v: The vector of inputs.
-
-    Example:
-        >>> layer = nn.Linear(2, 2, bias=False)
-        >>> with torch.no_grad(): _ = layer.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
-        >>> search = PowerIteration(layer, None, "weight")
-        >>> search.advance(20)
-        >>> round(search.value().item(), 4)
-        3.0
-    """
-
-    def __init__(self, layer: Layer, size: Size | None, name: str, seed: int = 0) -> None:
-        weight = layer.weight
-        self._layer: Any = layer
-        self._matrix = size is None or isinstance(layer, nn.Linear)
-        shape: Size = (weight[0].numel(),) if self._matrix else (1, self._layer.in_channels, *(size or ()))
-        start = torch.randn(shape, generator=generator(seed, "singular vector", name), dtype=torch.float64)
-        self.v = (start / start.norm()).to(weight.device, weight.dtype)
-        with torch.no_grad():
-            self.u = _unit(self._image(self.v, weight), None)
-
-    def advance(self, iterations: int) -> None:
-        """Do some iterations, in place.
-
-        Args:
-            iterations: How many.
-        """
-        weight = self._layer.weight.detach()
-        matrix = weight.flatten(1) if self._matrix else None  # once: with channels last it is a copy
-        for _ in range(iterations):
-            if matrix is not None:
-                self.u.copy_(_unit(matrix @ self.v, self.u))
-                self.v.copy_(_unit(self.u @ matrix, self.v))
-                continue
-            with torch.enable_grad():
-                v = self.v.detach().clone().requires_grad_()
-                image = self._image(v, weight)
-                self.u.copy_(_unit(image.detach(), self.u))
-                (back,) = torch.autograd.grad((image * self.u).sum(), v)
-            self.v.copy_(_unit(back, self.v))
-
-    def value(self) -> Tensor:
-        """Return ``u' A v``, 0-d: at most the largest singular value, with a graph to the weight."""
-        return (self.u.clone() * self._image(self.v.clone(), self._layer.weight)).sum()
-
-    def _image(self, v: Tensor, weight: Tensor) -> Tensor:
-        if self._matrix:
-            return weight.flatten(1) @ v
-        return self._layer._conv_forward(v, weight, None)
-
-
-def _unit(vector: Tensor, before: Tensor | None) -> Tensor:
-    """The vector with length 1, without over- or underflow; the one before where it has none."""
-    largest = vector.abs().amax()
-    usable = (largest > 0) & largest.isfinite()
-    scaled = vector / torch.where(usable, largest, torch.ones_like(largest))
-    length = torch.where(usable, torch.linalg.vector_norm(scaled), torch.ones_like(largest))
-    return torch.where(usable, scaled / length, torch.zeros_like(vector) if before is None else before)

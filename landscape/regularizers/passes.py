@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape.errors import DataError, MismatchError, ModelError, shown
+from landscape.inputs import held_logits
 from landscape.optim.backup import frozen_statistics
 from landscape.regularizers.base import Forward
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and targets (B,) to the loss of each example, (B,)."""
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -45,20 +50,54 @@ class Passes:
     Args:
         model: From inputs to logits.
         device: Where.
+
+    Attributes:
+        exact: Whether autocast was on and is switched off: outputs that were handed over are less exact than these.
     """
 
     def __init__(self, model: Forward, device: torch.device) -> None:
-        self._model, self._draws = model, _Draws(device)
+        self._model, self._draws, self._kind = model, _Draws(device), device.type
+        self.exact = False
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return logits (b, K) of inputs (b, ...)."""
         self._draws.put_back()
         return logits_of(self._model(inputs), inputs)
 
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Switch autocast off in a block: of two points that are near half precision sees little but rounding.
+
+        A model with weights in half precision keeps it: without autocast it may not run at all.
+        """
+        parameters = self._model.parameters() if isinstance(self._model, nn.Module) else ()
+        if not torch.is_autocast_enabled(self._kind) or any(each.dtype in _HALF for each in parameters):
+            yield
+            return
+        self.exact = True
+        try:
+            with torch.autocast(self._kind, enabled=False):
+                yield
+        finally:
+            self.exact = False
+
+    def given(self, inputs: Tensor) -> Tensor:
+        """Return inputs with no history, in single precision where these are in half and autocast was switched off."""
+        return unlinked(inputs).float() if self.exact and inputs.dtype in _HALF else unlinked(inputs)
+
     @property
     def drew(self) -> bool:
         """Whether the last pass drew numbers: dropout's masks. Outputs of other passes are then another function's."""
         return self._draws.moved_on()
+
+    def gave(self, outputs: Tensor) -> bool:
+        """Whether outputs are the model's: their graph leads to its weights.
+
+        Of a function, and where no weight is trained, it cannot be told: these are taken for its own.
+        """
+        weights = self._model.parameters() if isinstance(self._model, nn.Module) else ()
+        trained = {id(each) for each in weights if each.requires_grad}
+        return not trained or _leads_to(outputs, lambda node: id(getattr(node, "variable", None)) in trained)
 
     def end(self) -> None:
         """Put torch's generators back."""
@@ -104,15 +143,16 @@ def extra_passes(model: Forward, inputs: Tensor, targets: Tensor | None = None) 
 
 
 def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """Return outputs, those in half precision as float32.
+    """Return outputs, or the logits that they hold, those in half precision as float32.
 
     Args:
-        outputs: (B, K).
+        outputs: (B, K), or an object with such ``logits``, as transformers' models give.
         inputs: (B, ...).
 
     Raises:
         ModelError: They are of another shape.
     """
+    outputs = held_logits(outputs)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(inputs):
         raise ModelError(
             "These outputs are no logits.",
@@ -120,7 +160,7 @@ def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
             got=shown(outputs),
             fix="Give a function from inputs to logits.",
         )
-    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+    return outputs.float() if outputs.dtype in _HALF else outputs
 
 
 def unlinked(inputs: Tensor) -> Tensor:
@@ -148,8 +188,10 @@ def gradient_by(value: Tensor, inputs: Tensor, *, keep: bool = False, graph: boo
     return torch.zeros_like(inputs) if found is None else found
 
 
-def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> tuple[Tensor, Tensor]:
+def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Passes) -> tuple[Tensor, Tensor]:
     """Return inputs to differentiate by and their outputs, those that were handed over where these can be used.
+
+    They can where a graph leads from them to the inputs, and to the weights of the model.
 
     Args:
         outputs: (B, K) logits, or None.
@@ -159,23 +201,28 @@ def differentiable(outputs: Tensor | None, inputs: Tensor, forward: Forward) -> 
     Returns:
         Inputs (B, ...) and outputs (B, K).
     """
-    if outputs is not None and _comes_from(outputs, inputs):
-        return inputs, logits_of(outputs, inputs)
+    if outputs is not None:
+        logits = logits_of(outputs, inputs)
+        if inputs.requires_grad and _leads_to(logits, _is(inputs)) and forward.gave(logits):
+            return inputs, logits
     moving = leaf(inputs)
     return moving, forward(moving)
 
 
-def _comes_from(outputs: Tensor, inputs: Tensor) -> bool:
-    """Whether a graph leads from inputs to outputs: those of a copy would have no gradient, and none would say so."""
-    if not (inputs.requires_grad and outputs.requires_grad):
-        return False
-    todo = [outputs.grad_fn]
+def _is(inputs: Tensor) -> Callable[[Any], bool]:
+    """Whether a node is where inputs come in: outputs of a copy would have no gradient, and none would say so."""
+    return lambda node: node is inputs.grad_fn or getattr(node, "variable", None) is inputs
+
+
+def _leads_to(outputs: Tensor, wanted: Callable[[Any], bool]) -> bool:
+    """Whether a graph leads from outputs to some node. The nearest are looked at first: the last layer's weights."""
+    todo = deque([outputs.grad_fn] if outputs.requires_grad else ())
     seen = set(todo)
     while todo:
-        node = todo.pop()
+        node = todo.popleft()
         if node is None:
             continue
-        if node is inputs.grad_fn or getattr(node, "variable", None) is inputs:
+        if wanted(node):
             return True
         following = {after for after, _ in node.next_functions} - seen
         seen |= following

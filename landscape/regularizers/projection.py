@@ -23,6 +23,7 @@ from landscape.regularizers.operator_norm import (
     frequencies,
     input_sizes,
     reshaped,
+    reshaped_back,
     squared_norms,
     taps,
     weight_layers,
@@ -34,7 +35,9 @@ class SpectralProjection(Constraint):
 
     Definition: ``W = U S V'`` becomes ``U min(S, tau_e) V'``, the nearest matrix in the Frobenius norm whose singular
     values are all within the bound ``tau_e = tau * (1 + 4 exp(-epoch / kappa))``: 5 tau at first, tau in the end. A
-    weight within the bound is left as it is, bit for bit. Biases and normalization layers are not looked at.
+    weight within the bound is left as it is, bit for bit, and so is one that is not trained (``requires_grad=False``).
+    Biases and normalization layers are not looked at, nor are the weights of recurrent layers, of nn.MultiheadAttention
+    (``in_proj_weight``), nn.Bilinear and nn.Embedding.
 
     With ``operator="convolution"`` the bound holds for the circular convolution on the padded input, which bounds the
     layer's own from above: its matrices are cut off frequency by frequency, and the result back to the taps of the
@@ -44,7 +47,8 @@ class SpectralProjection(Constraint):
     Args:
         tau: The bound in the end, above 0. Default 0.5; the published robust networks use 0.8.
         kappa: Epochs after which the bound's way to tau is 1 / e of the whole, above 0. Default 2; 50 for those.
-        operator: "reshaped" (default, as published): the kernel as a matrix (out, in * kh * kw); or "convolution".
+        operator: "reshaped" (default, as published): the kernel as a matrix (out, in * kh * kw), from inputs to outputs
+            also where the convolution is transposed (its weight is stored as (in, out, kh, kw)); or "convolution".
         input_shape: (C, H, W) of one input, for the sizes of what the convolutions read; needed for "convolution".
         rounds: How often it cuts off and back for "convolution", at least 1. Default 3: more change little.
 
@@ -106,22 +110,25 @@ class SpectralProjection(Constraint):
             epoch: Epochs done, fractions counted.
 
         Raises:
-            ModelError: The model has no such layer, or does not read inputs of that shape.
+            ModelError: The model has no such layer, does not read inputs of that shape, or computes a weight that is
+                trained from other parameters.
         """
         layers, bound = weight_layers(model), self.bound(epoch)
-        _check_own_weights(layers)
+        trained = {name: layer for name, layer in layers.items() if _is_trained(layer)}
+        _check_own_weights(trained)
         of = [id(layer) for layer in layers.values()]
         if self.operator == "convolution" and of != self._of:
             self._of = of
             any_weight = next(iter(layers.values())).weight
             self._sizes = input_sizes(model, any_weight.new_zeros((2, *(self.input_shape or ()))))
         with torch.no_grad(), torch.autocast(any_device(layers), enabled=False):
-            flat = [layer for name, layer in layers.items() if name not in self._sizes]
+            flat = [layer for name, layer in trained.items() if name not in self._sizes]
             matrices = [reshaped(layer) for layer in flat]
             for layer, cut in zip(flat, clipped(matrices, bound), strict=True):
-                layer.weight.copy_(cut.reshape(layer.weight.shape))
+                layer.weight.copy_(reshaped_back(layer, cut))
             for name, size in self._sizes.items():
-                self._convolution(layers[name], size, bound)
+                if name in trained:
+                    self._convolution(trained[name], size, bound)
 
     def _convolution(self, layer: Any, size: Size, bound: float) -> None:
         period = circular_size(layer, size)
@@ -131,6 +138,12 @@ class SpectralProjection(Constraint):
             layer.weight.add_(taps(layer, cut - spectrum, period))
         (square,) = squared_norms([frequencies(layer, period)])
         layer.weight.mul_((bound / square.sqrt()).clamp(max=1.0))
+
+
+def _is_trained(layer: Layer) -> bool:
+    """Whether a layer's weight, or what it is computed from, requires a gradient."""
+    with torch.enable_grad():
+        return layer.weight.requires_grad
 
 
 def _check_own_weights(layers: dict[str, Layer]) -> None:

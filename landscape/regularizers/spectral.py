@@ -15,7 +15,6 @@ from landscape.regularizers.operator_norm import (
     OPERATORS,
     Layer,
     Operator,
-    PowerIteration,
     Size,
     circular_size,
     frequencies,
@@ -24,6 +23,7 @@ from landscape.regularizers.operator_norm import (
     squared_norms,
     weight_layers,
 )
+from landscape.regularizers.power_iteration import PowerIteration
 
 Method = Literal["power", "svd"]
 
@@ -37,12 +37,16 @@ def spectral_norms(
 ) -> dict[str, Tensor]:
     """Compute the spectral norm, the largest singular value, of each linear and convolutional layer.
 
+    Convolutions are those of one to three dimensions, and transposed ones. Other layers have none here: recurrent
+    layers, the ``in_proj_weight`` of nn.MultiheadAttention, nn.Bilinear and nn.Embedding are passed over.
+
     Three operators are in use for a convolution, whose norms differ:
 
-    - "reshaped": the kernel as a matrix (out, in * kh * kw). Exact. It is the one of the published experiments, and
-      depends on the kernel alone.
+    - "reshaped": the kernel as a matrix (out, in * kh * kw), from inputs to outputs also where the convolution is
+      transposed. Exact. It is the one of the published experiments, and depends on the kernel alone.
     - "circular": the circular convolution with stride 1 on the padded input. Exact: the largest norm of its matrices by
       frequency. It bounds the norm of the layer's own convolution from above where that pads with zeros or circularly.
+      For a transposed convolution it is that of the convolution that it is the transpose of.
     - "convolution": what the layer computes, with its stride, padding, dilation and groups: by power iterations, from
       below.
 
@@ -57,7 +61,7 @@ def spectral_norms(
             is 2 % below.
 
     Returns:
-        0-d tensors by the names of the weights; NaN where a weight is.
+        0-d tensors by the names of the weights, those in half precision in single; NaN where a weight is.
 
     Raises:
         ModelError: The model has no such layer, or cannot read the inputs.
@@ -80,7 +84,8 @@ def spectral_norms(
     require(given, "inputs", f"a batch, for operator={operator!r}", inputs, "Give inputs as the model reads them.")
     layers = weight_layers(model)
     sizes = {} if operator == "reshaped" or inputs is None else input_sizes(model, inputs)
-    with torch.no_grad():
+    kind = next(iter(layers.values())).weight.device.type
+    with torch.no_grad(), torch.autocast(kind, enabled=False):
         if operator != "convolution":
             matrices = [operator_matrices(layer, sizes.get(name)) for name, layer in layers.items()]
             return dict(zip(layers, (each.sqrt() for each in squared_norms(matrices)), strict=True))
@@ -112,7 +117,8 @@ class SpectralPenalty(Penalty):
 
     Definition: ``weight * sum_W (u' W v)^2``, with u and v the singular vectors that belong to the largest singular
     value, taken as fixed: the penalty is then ``weight * sum_W ||W||^2``, and its gradient ``2 weight ||W|| u v'``.
-    Biases and normalization layers are left out. The last linear layer is one of them.
+    The last linear layer is one of them, transposed convolutions too. Biases and normalization layers are left out, and
+    so are the weights of recurrent layers, of nn.MultiheadAttention (``in_proj_weight``), nn.Bilinear and nn.Embedding.
 
     With ``method="power"`` u and v come from a few power iterations a step, which go on from those of the step before;
     they advance once a step, so all passes of a step see the same. Nothing waits for the device. With ``method="svd"``
@@ -122,7 +128,8 @@ class SpectralPenalty(Penalty):
         weight: At least 0. Default 0.01, that of the published experiments.
         method: "power" or "svd".
         iterations: Power iterations a step, at least 1. Default 2, as published.
-        operator: "reshaped" (default, as published): the kernel as a matrix (out, in * kh * kw). "convolution": what
+        operator: "reshaped" (default, as published): the kernel as a matrix (out, in * kh * kw), from inputs to outputs
+            also where the convolution is transposed (its weight is stored as (in, out, kh, kw)). "convolution": what
             the layer computes ("power"), or the circular convolution on the padded input that bounds it ("svd"); the
             sizes of what the layers read are found in the first call. See :func:`spectral_norms`.
         seed: Names the random first vectors.
@@ -179,7 +186,7 @@ class SpectralPenalty(Penalty):
             step: Steps done before; the power iterations go on when it changes.
 
         Returns:
-            0-d tensor with a graph to the weights.
+            0-d tensor with a graph to the weights; in single precision where these are in half.
 
         Raises:
             ModelError: The model is no module, or has no such layer.
@@ -190,12 +197,12 @@ class SpectralPenalty(Penalty):
         if self.operator == "convolution":
             self._look(module, layers, inputs)
         now = self.number(step)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with torch.autocast(inputs.device.type, enabled=False), torch.inference_mode(False), torch.enable_grad():
             if self.method == "svd":
                 squares = squared_norms([operator_matrices(layer, self._sizes.get(n)) for n, layer in layers.items()])
             else:
                 squares = [search.value().square() for search in self._searched(layers, now)]
-        return self.weight * torch.stack(squares).sum()
+            return self.weight * torch.stack(squares).sum()
 
     def _look(self, module: nn.Module, layers: dict[str, Any], inputs: Tensor) -> None:
         """Find the sizes of what the layers read; anew where layers or inputs are others."""

@@ -9,7 +9,7 @@ from landscape.config import require
 from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
-from landscape.regularizers.passes import extra_passes
+from landscape.regularizers.passes import extra_passes, unlinked
 from landscape.seeding import generator
 
 
@@ -19,7 +19,8 @@ class DeformationStability(Penalty):
     Definition: ``weight * sum_k max over (i, j) of (f_k(x_ij) - f_k(x_i))^2``, over the first ``examples`` images of
     the batch and ``count`` deformations ``x_ij`` of each, every one compared with its own image. A pass without a graph
     finds the pair of each class; only those pairs are differentiated, in one pass of 2 K images, or where passes draw
-    masks, as dropout does, in two with the same masks. All leave the statistics of batch normalization alone.
+    masks, as dropout does, in two with the same masks; without autocast, since half precision sees little of a small
+    difference. All leave the statistics of batch normalization alone.
 
     Args:
         weight: At least 0. Default 0.1, that of the published experiments.
@@ -73,19 +74,21 @@ class DeformationStability(Penalty):
             0-d tensor with a graph to the weights.
         """
         stream = generator(self.seed, "deformation stability", self.number(step), device=inputs.device)
-        clean = inputs.detach()[: self.examples]
-        moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
-        with extra_passes(model, clean) as forward:
+        with extra_passes(model, inputs) as forward:
+            clean = unlinked(inputs)[: self.examples]
+            moved = self.deformations(clean.repeat_interleave(self.count, dim=0), stream)
             with torch.no_grad():
                 reference, other = forward(torch.cat((clean, moved))).split((len(clean), len(moved)))
                 change = (other - reference.repeat_interleave(self.count, dim=0)).square()
                 chosen = change.argmax(dim=0)  # (K,)
-            pair = (clean[chosen // self.count], moved[chosen])
-            if forward.drew:  # masks, as dropout does: passes of their own have the same ones
-                reference, other = (forward(images) for images in pair)
-            else:
-                reference, other = forward(torch.cat(pair)).chunk(2)
-            return self.weight * (other - reference).diagonal().square().sum()
+            drew = forward.drew
+            with forward.exactly():
+                pair = (forward.given(clean[chosen // self.count]), forward.given(moved[chosen]))
+                if drew:  # masks, as dropout does: passes of their own have the same ones
+                    reference, other = (forward(images) for images in pair)
+                else:
+                    reference, other = forward(torch.cat(pair)).chunk(2)
+                return self.weight * (other - reference).diagonal().square().sum()
 
 
 def deformations_of(value: Deformations | None) -> Deformations:

@@ -10,7 +10,7 @@ from torch import Tensor
 from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.deformations import Deformations
-from landscape.regularizers.passes import extra_passes
+from landscape.regularizers.passes import extra_passes, unlinked
 from landscape.regularizers.stability import deformations_of
 from landscape.seeding import generator
 
@@ -79,15 +79,15 @@ class TangentPenalty(Penalty):
             0-d tensor with a graph to the weights.
         """
         stream = generator(self.seed, "tangents", self.number(step), device=inputs.device)
-        clean = inputs.detach()[: self.examples]
-        tangents = self.deformations.tangents(clean, stream, self.count)  # (I, T, C, H, W)
-        with extra_passes(model, clean) as forward:
+        with extra_passes(model, inputs) as forward:
+            clean = unlinked(inputs)[: self.examples]
+            tangents = self.deformations.tangents(clean, stream, self.count)  # (I, T, C, H, W)
             chosen = torch.stack([_along(each, tangents).square().sum(1) for each in _gradients(forward, clean)])
             chosen = chosen.argmax(dim=1)  # (K,) images
             images = clean[chosen].requires_grad_()
             own = forward(images).diagonal().sum()
             (gradient,) = torch.autograd.grad(own, images, create_graph=True, allow_unused=True, materialize_grads=True)
-        return self.weight * _along(gradient, tangents[chosen]).square().sum()
+            return self.weight * _along(gradient, tangents[chosen]).square().sum()
 
 
 def _gradients(model: Forward, images: Tensor) -> list[Tensor]:

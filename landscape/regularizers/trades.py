@@ -11,7 +11,7 @@ from landscape.regularizers.ascent import climb
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.checks import amount, count, units_of, whole
 from landscape.regularizers.divergence import clean_logarithms, divergence
-from landscape.regularizers.passes import extra_passes, unlinked
+from landscape.regularizers.passes import extra_passes
 from landscape.regularizers.units import PIXELS, InputUnits
 from landscape.seeding import generator
 
@@ -27,7 +27,9 @@ class Trades(Penalty):
     both p(x_i) and p(x_i + d). Labels are not used. The published code climbs in evaluation mode and moves running
     statistics by the moved inputs; here the model stays in its mode, and the statistics are those of clean inputs.
 
-    A batch costs ``steps`` forward and backward passes by the inputs alone, and one of each by the weights.
+    A batch costs ``steps`` forward and backward passes by the inputs alone, and one of each by the weights. Under
+    autocast they are all in the precision of the weights, and so is another of each, of the clean inputs: of moves as
+    small as the first, half precision sees nothing but rounding. For the same reason weights should not be in it.
 
     Args:
         epsilon: Radius in pixels, at least 0; 0.031 (8/255) in the published settings for CIFAR-10.
@@ -83,7 +85,8 @@ class Trades(Penalty):
             model: From inputs to logits.
             inputs: (B, ...) as the model reads them.
             targets: (B,); without effect.
-            outputs: (B, K) logits of these inputs, with their graph; used where the model draws no masks.
+            outputs: (B, K) logits of these inputs, with their graph; used where the model draws no masks, without
+                autocast.
             step: Steps done before; names the noise.
 
         Returns:
@@ -94,8 +97,8 @@ class Trades(Penalty):
             ModelError: The outputs are no logits.
         """
         number = self.number(step)
-        with extra_passes(model, inputs) as forward:
-            inputs = unlinked(inputs)
+        with extra_passes(model, inputs) as forward, forward.exactly():
+            inputs = forward.given(inputs)
             clean = clean_logarithms(forward, inputs, outputs)
 
             def apart(moved: Tensor, *, fixed: bool = True) -> Tensor:

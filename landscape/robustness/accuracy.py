@@ -89,11 +89,12 @@ def robust_accuracy(
         and :data:`ATTACKS` for each attack.
     """
     epsilons = radii_of(epsilon)
-    chosen = checked(attack, steps, step_size, starts, loss, overshoot, batch_size)
+    chosen = checked(attack, steps, step_size, starts, loss, overshoot, batch_size, seed)
     check_data(data)
     pixel_model = PixelModel(model, data)
-    settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss, "seed": seed}
-    settings |= {"starts": starts or chosen.starts, "overshoot": overshoot if chosen.overshoots else None}
+    settings = {"attack": attack, "steps": steps or chosen.steps, "step_size": step_size, "loss": loss}
+    settings |= {"seed": int(seed), "starts": starts or chosen.starts}
+    settings |= {"overshoot": overshoot if chosen.overshoots else None}
     found = over_batches(
         lambda part: _batch(pixel_model, part, chosen, epsilons, settings),
         len(data), batch_size, name=attack, progress=progress,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from landscape.datasets import Dataset
 from landscape.errors import ConfigError, LandscapeError, ModelError, first_line, shown
 from landscape.objective import Objective
+from landscape.parameters import unwrapped
 from landscape.replica import copied
 
 _TIE = 1e-12  # logits that are all one have no scale
@@ -36,7 +37,7 @@ class PixelModel:
 
     def __init__(self, model: nn.Module, data: Dataset) -> None:
         try:
-            objective = Objective(_with_weights_that_move(model), data)
+            objective = Objective(_with_weights_that_move(model, data), data)
         except LandscapeError:
             raise
         except (RuntimeError, ValueError, TypeError) as error:  # of the cross-entropy of what the model gives
@@ -105,13 +106,19 @@ class PixelModel:
         return gradient, logits.detach()
 
 
-def _with_weights_that_move(model: nn.Module) -> nn.Module:
-    """The model, or a copy where all its weights are frozen: a loss is a function of some that are not."""
-    if any(parameter.requires_grad for parameter in model.parameters()):
+def _with_weights_that_move(model: nn.Module, data: Dataset) -> nn.Module:
+    """The model, or a copy where all its weights are frozen: a loss is a function of some that are not.
+
+    A model without any gets a weight of no numbers, where its buffers are, or the data.
+    """
+    if not isinstance(model, nn.Module) or any(parameter.requires_grad for parameter in model.parameters()):
         return model
-    twin = copied(model)
-    for parameter in twin.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    twin = copied(unwrapped(model))
+    moving = [each.requires_grad_() for each in twin.parameters() if each.is_floating_point()]
+    if not moving:
+        like = next((each for each in twin.buffers() if each.is_floating_point()), data.inputs)
+        dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+        twin.register_parameter("no_weights", nn.Parameter(torch.zeros(0, dtype=dtype, device=like.device)))
     return twin
 
 

@@ -102,6 +102,7 @@ def checked(
     loss: str,
     overshoot: float,
     batch_size: int,
+    seed: int,
 ) -> Attack:
     """Check the settings and return the attack.
 
@@ -116,6 +117,7 @@ def checked(
         require(count is None or (is_whole(count) and count >= 1), name, "a whole number of at least 1", count)
     long = is_number(step_size) and math.isfinite(step_size) and step_size > 0
     require(step_size is None or long, "step_size", "a number above 0", step_size)
+    require(is_whole(seed), "seed", "a whole number", seed)
     far = is_number(overshoot) and math.isfinite(overshoot) and overshoot >= 0
     require(far, "overshoot", "a number of at least 0", overshoot)
     chosen = ATTACKS[attack]

@@ -125,7 +125,18 @@ def test_the_precision_of_the_images_is_kept():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"strength": -0.1}, {"smoothness": 0.0}, {"rotation": math.nan}, {"border": "reflection"}, {"shear": "much"}],
+    [
+        {"strength": -0.1},
+        {"strength": 1e30},
+        {"smoothness": 0.0},
+        {"smoothness": 1e30},
+        {"smoothness": 1.5},
+        {"rotation": math.nan},
+        {"scaling": 100.0},
+        {"translation": 10**400},
+        {"border": "reflection"},
+        {"shear": "much"},
+    ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
@@ -136,3 +147,9 @@ def test_settings_out_of_range_are_refused_by_name(settings):
 def test_only_images_are_deformed(inputs):
     with pytest.raises(DataError, match="Only images"):
         Deformations()(inputs, stream())
+
+
+def test_deformations_at_their_largest_are_finite():
+    largest = Deformations(strength=1e3, smoothness=1.0, rotation=1e3, scaling=10.0, shear=1e3, translation=1e3)
+    assert largest(pictures(2, 1, 8, 8).float(), stream()).isfinite().all()
+    assert largest.tangents(pictures(2, 1, 8, 8).float(), stream(), 2).isfinite().all()

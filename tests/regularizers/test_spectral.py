@@ -282,3 +282,30 @@ def test_the_projection_of_float32_weights_is_as_close_as_they_are():
 def test_settings_out_of_range_are_refused_by_name(build, named):
     with pytest.raises(ConfigError, match=named):
         build()
+
+
+@pytest.mark.parametrize("operator", ["reshaped", "convolution"])
+def test_the_projection_leaves_frozen_weights_alone(operator):
+    model = network()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model[0].weight.requires_grad_(False)
+    projection = SpectralProjection(tau=0.01, operator=operator, input_shape=(1, 8, 8))
+    with torch.no_grad():
+        projection.apply(model, epoch=1e9)
+    moved = [not torch.equal(new, old) for new, old in zip(model.parameters(), before, strict=True)]
+    assert [name for (name, _), each in zip(model.named_parameters(), moved, strict=True) if each] == [
+        "5.weight", "7.weight",
+    ]  # fmt: skip
+    model[0].weight.requires_grad_(True)  # from here on it is trained
+    projection.apply(model, epoch=1e9)
+    assert not torch.equal(model[0].weight, before[0])
+
+
+def test_a_model_that_is_all_frozen_is_left_alone_also_where_weights_are_computed():
+    model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    before = [parameter.detach().clone() for parameter in model.requires_grad_(False).parameters()]
+    SpectralProjection(tau=0.01).apply(model, epoch=1e9)
+    assert all(torch.equal(new, old) for new, old in zip(model.parameters(), before, strict=True))
+    model[1].requires_grad_(True)
+    with torch.no_grad(), pytest.raises(ModelError, match="computed from other parameters"):
+        SpectralProjection(tau=0.01).apply(model, epoch=1e9)

@@ -12,7 +12,7 @@ from torch import nn
 from landscape.datasets import Dataset, load_dataset
 from landscape.errors import ConfigError, DataError, MismatchError, ModelError
 from landscape.models import build_model
-from landscape.robustness import ATTACKS, RobustAccuracy, robust_accuracy, worst_case
+from landscape.robustness import ATTACKS, RobustAccuracy, perturbed, robust_accuracy, worst_case
 from landscape.robustness import accuracy as accuracy_module
 from landscape.robustness import attacks as attacks_module
 from landscape.robustness.pixels import PixelModel
@@ -109,7 +109,7 @@ def test_everything_tried_is_an_image_within_the_ball(trained, name: str, monkey
     assert len(seen) > 2
     for pixels in seen:
         assert float(pixels.min()) >= 0 and float(pixels.max()) <= 1
-        if ATTACKS[name].minimal:  # has no radius
+        if any(ATTACKS[part].minimal for part in (name, *ATTACKS[name].parts)):  # its way has no radius
             continue
         away = (pixels[:, None] - clean[None]).flatten(2)
         sizes = torch.linalg.vector_norm(away, 2 if ATTACKS[name].norm == "l2" else torch.inf, dim=2).amin(1)
@@ -300,3 +300,40 @@ def test_one_class_cannot_be_confused() -> None:
         found = robust_accuracy(nn.Linear(1, 1), data, attack=name, epsilon=0.5, progress=False, **quick(name))
         assert found.accuracy.tolist() == [1.0] and np.isnan(found.sizes).all()
         assert not points.any(), name  # inputs that are no images are the caller's own tensor: it stays as it was
+
+
+class Sign(nn.Module):
+    """Class 1 above 0, without a weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((-x, x), 1)
+
+
+def test_a_model_without_weights_is_attacked_like_another() -> None:
+    points, labels = torch.tensor([[0.5], [2.0], [-1.0]]).double(), torch.tensor([1, 1, 0])
+    data = Dataset(name="line", inputs=points, targets=labels, classes=2, mean=(0.0,), std=(1.0,))
+    model = Sign()
+    found = robust_accuracy(model, data, attack="fgm", epsilon=[0.0, 0.6, 1.5], progress=False)
+    assert found.broken.sum(1).tolist() == [0, 1, 2]  # those nearer to 0 are broken
+    assert (found.provenance["model"], found.provenance["parameters"]) == ("Sign", 0)
+    assert found.provenance["dtype"] == "float64"  # the data's
+    assert not list(model.parameters())
+    model.register_buffer("table", torch.zeros(2))
+    found = perturbed(model, data, attack="fgm", epsilon=0.6, progress=False)
+    assert found.broken.tolist() == [[True, False, False]] and found.provenance["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("seed", ["a", 0.5, None, True])
+@pytest.mark.parametrize("ask", [robust_accuracy, perturbed])
+def test_a_seed_that_is_none_is_refused_before_anything_is_done(ask, seed) -> None:
+    points = torch.zeros(2, 1)
+    data = Dataset(name="two", inputs=points, targets=torch.arange(2), classes=2, mean=(0.0,), std=(1.0,))
+    for attack in ("fgm", "deepfool-l2"):  # which draws nothing
+        with pytest.raises(ConfigError, match="seed is out of range"):
+            ask(nn.Linear(1, 2), data, attack=attack, epsilon=0.5, seed=seed, progress=False)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    data = Dataset(name="two", inputs=torch.zeros(2, 1), targets=torch.arange(2), classes=2, mean=(0.0,), std=(1.0,))
+    with pytest.raises(ModelError, match="no model"):
+        robust_accuracy(lambda x: x, data, epsilon=0.5, progress=False)  # type: ignore[arg-type]
