@@ -193,9 +193,6 @@ def _common_way(ends: Tensor, rates: Tensor, wanted: Tensor) -> Tensor:
     going = rates.flip(1).cumsum(1).flip(1)  # this one and those that end later
     reached = ended + ends * (going - rates)
     last = (reached < wanted).sum(1, keepdim=True)
-    inside = last < ends.shape[1]
-    last = last.clamp(max=ends.shape[1] - 1)
+    last = last.clamp(max=ends.shape[1] - 1)  # where all end before, the way is beyond their ends
     before = ended.gather(1, last) - at_end.gather(1, last)
-    tiny = torch.finfo(ends.dtype).tiny
-    way = (wanted - before).clamp(min=0.0) / going.gather(1, last).clamp(min=tiny)
-    return torch.where(inside, torch.minimum(way, ends.gather(1, last)), ends[:, -1:])
+    return (wanted - before).clamp(min=0.0) / going.gather(1, last).clamp(min=torch.finfo(ends.dtype).tiny)
