@@ -16,7 +16,7 @@ import tyro
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
-from landscape.cli_options import Words, penalty_lines, with_options
+from landscape.cli_options import GivenSettings, Words, penalty_lines, with_options
 from landscape.cli_robustness import RobustnessCommand, with_attacks_listed
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
@@ -30,7 +30,7 @@ from landscape.training.run_config import RunConfig
 class Train:
     """Train a model; the same command goes on where it was stopped."""
 
-    settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    settings: Annotated[GivenSettings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=GivenSettings)
     model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     optimizer_option: Words = ()
@@ -233,7 +233,7 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
 
     Its help says what each penalty is and reads.
     """
-    settings = starting_settings(words) or RunConfig()
+    settings = GivenSettings.of(starting_settings(words) or RunConfig())
 
     def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
         kept = {name: getattr(settings, name) for name in ("model_options", "optimizer_options", "penalty_options")}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import tyro
 
@@ -16,13 +17,33 @@ _PYTHON = {"True": True, "False": False, "None": None}
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
+class GivenSettings(RunConfig):
+    """Settings as flags give them, of which only the types are checked.
+
+    KEY=VALUE options are not in them yet, and a penalty may need one; :func:`with_options` adds them, and its RunConfig
+    checks the rest.
+    """
+
+    def validate(self) -> None:
+        """Check nothing yet."""
+
+    @classmethod
+    def of(cls, settings: RunConfig) -> Self:
+        """Return the same settings, not checked.
+
+        Args:
+            settings: Any.
+        """
+        return cls(**_fields(settings))
+
+
 def with_options(
     settings: RunConfig,
     of_model: Sequence[str],
     of_optimizer: Sequence[str] = (),
     of_penalty: Sequence[str] = (),
 ) -> RunConfig:
-    """Return settings with some more options in them.
+    """Return settings with some more options in them, checked.
 
     Args:
         settings: What they are added to; an option that is there already is replaced.
@@ -31,19 +52,23 @@ def with_options(
         of_penalty: The same for the penalties, also NAME.KEY=VALUE.
 
     Raises:
-        ConfigError: One is not KEY=VALUE.
+        ConfigError: One is not KEY=VALUE, or the settings that come out are wrong.
 
     Example:
         >>> with_options(RunConfig(model="mlp"), ["hidden=[64]"]).model_options
         {'hidden': [64]}
     """
     given = {"model_options": of_model, "optimizer_options": of_optimizer, "penalty_options": of_penalty}
-    changes = {
+    changes: dict[str, Any] = {
         name: {**getattr(settings, name), **dict(_pair(name.partition("_")[0], text) for text in words)}
         for name, words in given.items()
         if words
     }
-    return settings.replace(**changes) if changes else settings
+    return RunConfig(**{**_fields(settings), **changes})
+
+
+def _fields(settings: RunConfig) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(RunConfig)}
 
 
 def _pair(what: str, text: str) -> tuple[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from landscape.cli_options import Words, with_options
+from landscape.cli_options import GivenSettings, Words, with_options
 from landscape.config import require
 from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
@@ -28,7 +28,7 @@ class StudyCommand:
 
     question: tyro.conf.Positional[Literal["generalization", "flatness", "regularization"]] = "generalization"
     """What is asked."""
-    settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    settings: Annotated[GivenSettings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=GivenSettings)
     model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     seeds: int = 10
