@@ -57,6 +57,7 @@ class Train:
 
     def run(self) -> int:
         """Train and print where the run is and how it ended."""
+        from landscape.training.divergence import diverged_at_the_end
         from landscape.training.train import train
 
         config = with_options(self.settings, self.model_option, self.optimizer_option, self.penalty_option)
@@ -70,7 +71,8 @@ class Train:
             data_root=self.data_root,
             tensorboard=self.tensorboard,
         )
-        last = run.metrics()[-1]
+        rows = run.metrics()
+        last = rows[-1]
         print(f"run            {run.path}")
         print(f"epochs         {last['epoch']}")
         # label smoothing and augmentation are part of it, and the weights moved meanwhile
@@ -91,6 +93,8 @@ class Train:
 
             for line in comparison(load_recipe(self.recipe), run):
                 print(line)
+        if (diverged := diverged_at_the_end(rows, config)) is not None:
+            raise diverged
         return 0
 
     def _warnings(self, config: RunConfig) -> Iterator[str]:
