@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
+from landscape.cli_lists import in_one_form
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
 from landscape.cli_options import GivenSettings, Words, penalty_lines, with_options
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where it went well, 1 where ``doctor`` found errors or ``data check`` a set that is not whole, 2 for wrong
         input, 130 after Ctrl-C.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = in_one_form(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="backslashreplace")

@@ -29,9 +29,9 @@ class RobustnessCommand:
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
     attack: Words = ()
-    """One of the attacks listed above; may be repeated. pgd-l2 by default."""
+    """One or several of the attacks listed above. pgd-l2 by default."""
     epsilon: Words = ()
-    """A radius where pixels run from 0 to 1, as 0.5 or 8/255; may be repeated. 0.1, 0.5, 1 and 1.5 for L2 and
+    """One or several radii where pixels run from 0 to 1, as 0.5 or 8/255. 0.1, 0.5, 1 and 1.5 for L2 and
     1, 2, 5 and 8/255 for L-infinity by default."""
     steps: int | None = None
     """Steps of an attack; the attack's own number by default."""
@@ -164,5 +164,7 @@ def _number(flag: str, text: str) -> float:
         value = math.nan
     if not math.isfinite(value) or value < 0:
         expected, fix = "a number of at least 0, as 0.5 or 8/255", f"For example --{flag} 8/255."
+        if "," in text and flag == "epsilon":
+            fix = "Several radii stand apart, for example --epsilon 0.5 8/255."
         raise ConfigError(f"--{flag} is not understood.", expected=expected, got=text, fix=fix)
     return value
