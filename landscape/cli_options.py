@@ -10,6 +10,7 @@ from typing import Any, Self
 import tyro
 
 from landscape.errors import ConfigError
+from landscape.regularizers import REGULARIZERS
 from landscape.training.run_config import RunConfig
 
 _EXAMPLES = {"model": "hidden=[64]", "optimizer": "k=5", "penalty": "weight=0.1"}
@@ -52,7 +53,7 @@ def with_options(
         of_penalty: The same for the penalties, also NAME.KEY=VALUE.
 
     Raises:
-        ConfigError: One is not KEY=VALUE, or the settings that come out are wrong.
+        ConfigError: One is not KEY=VALUE, given twice, or not read; or the settings that come out are wrong.
 
     Example:
         >>> with_options(RunConfig(model="mlp"), ["hidden=[64]"]).model_options
@@ -60,11 +61,44 @@ def with_options(
     """
     given = {"model_options": of_model, "optimizer_options": of_optimizer, "penalty_options": of_penalty}
     changes: dict[str, Any] = {
-        name: {**getattr(settings, name), **dict(_pair(name.partition("_")[0], text) for text in words)}
+        name: {**getattr(settings, name), **_pairs(name.partition("_")[0], words)}
         for name, words in given.items()
         if words
     }
-    return RunConfig(**{**_fields(settings), **changes})
+    config = RunConfig(**{**_fields(settings), **changes})
+    _check_all_read(config, of_penalty)
+    return config
+
+
+def _check_all_read(config: RunConfig, of_penalty: Sequence[str]) -> None:
+    """Check that an option for all penalties is read by one of them that was given none of its own."""
+    given = {text.partition("=")[0]: text for text in of_penalty}
+    for key, text in given.items():
+        own = [f"{name}.{key}" for name in config.penalty if key in REGULARIZERS[name].options]
+        if own and all(each in given for each in own):
+            raise ConfigError(
+                f"--penalty-option {text} is read by no penalty.",
+                expected=f"{key} for all, or {' and '.join(own)}",
+                got=", ".join([text, *(given[each] for each in own)]),
+                fix=f"Leave {text} out.",
+            )
+
+
+def _pairs(what: str, words: Sequence[str]) -> dict[str, Any]:
+    """The options in words, each of which is given once."""
+    found: dict[str, Any] = {}
+    for text in words:
+        key, value = _pair(what, text)
+        if key in found:
+            said = [each for each in words if each.partition("=")[0] == key]
+            raise ConfigError(
+                f"--{what}-option gives {key} {len(said)} times.",
+                expected="each option once",
+                got=", ".join(said),
+                fix=f"Keep one of them, for example --{what}-option {said[-1]}.",
+            )
+        found[key] = value
+    return found
 
 
 def _fields(settings: RunConfig) -> dict[str, Any]:
@@ -73,8 +107,8 @@ def _fields(settings: RunConfig) -> dict[str, Any]:
 
 def _pair(what: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    name, _, option = key.rpartition(".")
-    if not equals or not option.isidentifier() or (name and what != "penalty"):
+    _, dot, option = key.rpartition(".")
+    if not equals or not option.isidentifier() or (dot and what != "penalty"):
         raise ConfigError(
             f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix=f"For example {_EXAMPLES[what]}."
         )
