@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _RADII = {"l2": (0.1, 0.5, 1.0, 1.5), "linf": (1 / 255, 2 / 255, 5 / 255, 8 / 255)}
 """Bietti et al. 2019, whose code evaluates at these."""
+_BOXES = (0.01, 0.02, 0.05, 0.1)
+"""L-infinity radii for inputs that are no images, of the order of those."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class RobustnessCommand:
     """One or several of the attacks listed above. pgd-l2 by default."""
     epsilon: Words = ()
     """One or several radii where pixels run from 0 to 1, as 0.5 or 8/255. 0.1, 0.5, 1 and 1.5 for L2 and
-    1, 2, 5 and 8/255 for L-infinity by default."""
+    1, 2, 5 and 8/255 for L-infinity by default; for inputs that are no images in their own units, 0.01, 0.02, 0.05 and
+    0.1 for L-infinity."""
     steps: int | None = None
     """Steps of an attack; the attack's own number by default."""
     step_size: str | None = None
@@ -89,12 +92,15 @@ class RobustnessCommand:
         self, run: Run, data: Dataset, radii: tuple[float, ...], step_size: float | None
     ) -> dict[str, RobustAccuracy]:
         """Run each attack; print and save what it found."""
+        import torch
+
         from landscape.robustness import ATTACKS, robust_accuracy
         from landscape.training.materials import resolve_device
 
         model = run.model().to(resolve_device(run.config.device))
         found: dict[str, RobustAccuracy] = {}
         asked = dict.fromkeys(self.attack or ("pgd-l2",))
+        usual = _RADII if data.inputs.dtype == torch.uint8 else {**_RADII, "linf": _BOXES}
         several = len(asked) > 1  # what one of several does not read is meant for the others
         for name in asked:
             reads = ATTACKS[name].reads
@@ -102,7 +108,7 @@ class RobustnessCommand:
                 model,
                 data,
                 attack=name,
-                epsilon=(0.0, *(radii or _RADII[ATTACKS[name].norm])),
+                epsilon=(0.0, *(radii or usual[ATTACKS[name].norm])),
                 steps=self.steps if "steps" in reads or not several else None,
                 step_size=step_size if "step_size" in reads or not several else None,
                 starts=self.starts if "starts" in reads or not several else None,
@@ -110,7 +116,8 @@ class RobustnessCommand:
                 seed=self.seed,
                 progress=not self.quiet,
             )
-            path = run.path / "robustness" / f"{name}-{short_hash({**one.settings, **one.provenance, 'e': radii})}.npz"
+            key = {**one.settings, **one.provenance, "e": one.epsilons.tolist()}
+            path = run.path / "robustness" / f"{name}-{short_hash(key)}.npz"
             if one.complete:
                 one.save(path)
             found[name] = one
@@ -140,16 +147,18 @@ def with_attacks_listed() -> Any:
         f"{name}: {attack.definition}." + f" {attack.reference}." * bool(attack.reference)
         for name, attack in ATTACKS.items()
     ]
-    head = "The attacks, in units of pixels from 0 to 1; g is the gradient of the loss by the input:"
+    units = "in units of pixels from 0 to 1, or of inputs that are no images"
+    head = f"The attacks, {units}; g is the gradient of the loss by the input:"
     build.__doc__ = "\n\n".join([RobustnessCommand.__doc__ or "", head, *listed])
     return build
 
 
 def _print(name: str, found: RobustAccuracy) -> None:
     """Print a line for each radius."""
+    from landscape.plotting.robustness import short_radius
+
     for radius, share, (low, high) in zip(found.epsilons, found.accuracy, found.interval, strict=True):
-        shown = f"{255 * radius:.3g}/255" if found.norm == "linf" else f"{radius:.4g}"
-        what = "unchanged" if radius == 0 else f"within {shown}"
+        what = "unchanged" if radius == 0 else f"within {short_radius(radius, found.norm, found.images)}"
         print(f"{name:<14} {what:<16} {100 * share:6.2f} % right   95 %: {100 * low:.2f} to {100 * high:.2f}")
 
 

@@ -76,6 +76,25 @@ def test_the_published_radii_are_the_default(capsys, trained):
     assert (255 * other.epsilons).round(9).tolist() == [0, 1, 2, 5, 8] and other.settings["starts"] == 2
 
 
+def test_signals_have_their_own_unit(capsys, tmp_path):
+    config = RunConfig(dataset="mnist1d", model="mlp", limit=40, test_limit=20, epochs=1, batch_size=20)
+    folder = str(train(config, root=tmp_path, progress=False).path)
+    code, out, err = call(capsys, folder, "--attack", "fgsm", "fgm")
+    assert code == 0, err
+    box, ball = saved(out)
+    assert not box.images and not ball.images and box.epsilons.tolist() == [0.0, 0.01, 0.02, 0.05, 0.1]
+    assert re.findall(r"^fgsm +within (\S+) ", out, flags=re.MULTILINE) == ["0.01", "0.02", "0.05", "0.1"]
+    page = Path(re.search(r"^picture +(\S+)$", out, flags=re.MULTILINE)[1]).read_text()
+    assert page.count("in units of the inputs") == 2 and "pixels from 0 to 1" not in page
+
+
+def test_other_radii_go_to_another_file(capsys, trained):
+    words = ("--attack", "fgm", "--limit", "10")
+    paths = [re.findall(r"^saved +(\S+)$", call(capsys, trained, *words, *radii)[1], flags=re.MULTILINE) for radii in (
+        (), ("--epsilon", "0.1"), ("--epsilon", "0.1", "0.5", "1", "1.5"))]  # fmt: skip
+    assert paths[0] == paths[2] != paths[1]  # the radii that were used, however they were asked for
+
+
 def test_the_network_is_attacked_where_the_run_was_trained(trained, monkeypatch):
     setting, seen = Run.load(trained).config.device, []
 
