@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _RADII = {"l2": (0.1, 0.5, 1.0, 1.5), "linf": (1 / 255, 2 / 255, 5 / 255, 8 / 255)}
 """Bietti et al. 2019, whose code evaluates at these."""
+_USUAL = ("pgd-l2",)
 _BOXES = (0.01, 0.02, 0.05, 0.1)
 """L-infinity radii for inputs that are no images, of the order of those."""
 
@@ -61,6 +62,7 @@ class RobustnessCommand:
         from landscape.plotting import robustness
         from landscape.robustness import ATTACKS
         from landscape.storage import require_writable
+        from landscape.training.divergence import diverged_at_the_end
         from landscape.training.run import Run
 
         for name in self.attack:
@@ -71,6 +73,7 @@ class RobustnessCommand:
         if self.html is not None:
             require_writable(self.html)
         run = Run.load(one_run(self.run_folder))
+        require_writable(run.path / "robustness" / f"{(self.attack or _USUAL)[0]}.npz")
         data = run.dataset(self.split, self.limit)
         found = self._attack(run, data, radii, step_size)
         for norm in ("l2", "linf"):
@@ -78,6 +81,8 @@ class RobustnessCommand:
         title = described(run, len(data), self.split, self.limit)
         if run.status != "finished":
             print(f"note           the run is {run.status}: these are the weights of its last checkpoint")
+        elif (diverged := diverged_at_the_end(run.metrics(), run.config)) is not None:
+            print(f"note           {diverged}")
         provenance = next(iter(found.values())).provenance
         name = short_hash({"attacks": [*found], "radii": radii, **provenance})
         page = self.html or run.path / "robustness" / f"{name}.html"
@@ -99,7 +104,7 @@ class RobustnessCommand:
 
         model = run.model().to(resolve_device(run.config.device))
         found: dict[str, RobustAccuracy] = {}
-        asked = dict.fromkeys(self.attack or ("pgd-l2",))
+        asked = dict.fromkeys(self.attack or _USUAL)
         usual = _RADII if data.inputs.dtype == torch.uint8 else {**_RADII, "linf": _BOXES}
         several = len(asked) > 1  # what one of several does not read is meant for the others
         for name in asked:
@@ -118,10 +123,10 @@ class RobustnessCommand:
             )
             key = {**one.settings, **one.provenance, "e": one.epsilons.tolist()}
             path = run.path / "robustness" / f"{name}-{short_hash(key)}.npz"
+            found[name] = one
+            _print(name, one)  # first, in case that it cannot be saved
             if one.complete:
                 one.save(path)
-            found[name] = one
-            _print(name, one)
             print(f"saved          {path}" if one.complete else "saved          nothing: it was interrupted")
             if not one.complete:
                 break
@@ -165,14 +170,15 @@ def _print(name: str, found: RobustAccuracy) -> None:
 def _number(flag: str, text: str) -> float:
     """Read 0.5 or 8/255."""
     from landscape.errors import ConfigError
+    from landscape.robustness.settings import LONGEST
 
     above, slash, below = text.partition("/")
     try:
         value = float(above) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         value = math.nan
-    if not math.isfinite(value) or value < 0:
-        expected, fix = "a number of at least 0, as 0.5 or 8/255", f"For example --{flag} 8/255."
+    if not 0 <= value <= LONGEST:
+        expected, fix = f"a number from 0 to {LONGEST:g}, as 0.5 or 8/255", f"For example --{flag} 8/255."
         if "," in text and flag == "epsilon":
             fix = "Several radii stand apart, for example --epsilon 0.5 8/255."
         raise ConfigError(f"--{flag} is not understood.", expected=expected, got=text, fix=fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from landscape.cli import main
 from landscape.cli_robustness import RobustnessCommand
+from landscape.errors import StorageError
 from landscape.robustness import ATTACKS, RobustAccuracy, robust_accuracy
 from landscape.robustness import accuracy as accuracy_module
 from landscape.training import Run, RunConfig, train
@@ -155,3 +157,25 @@ def test_an_unfinished_run_is_called_so(capsys, tmp_path):
 def test_a_finished_one_is_not(capsys, trained):
     _, out, _ = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.1", "--limit", "20")
     assert "note" not in out
+
+
+def test_a_diverged_run_is_called_so(capsys, tmp_path):
+    settings = {"limit": 30, "test_limit": 20, "model": "mlp", "epochs": 1, "batch_size": 30, "lr": 1e20}
+    run = train(RunConfig(**settings, schedule="constant"), root=tmp_path, progress=False)
+    code, out, _ = call(capsys, str(run.path), "--attack", "noise-linf", "--epsilon", "0.1")
+    assert code == 0 and "note           Training diverged by step 1 (epoch 1): the network's outputs" in out
+
+
+def test_what_cannot_be_saved_is_told_before_the_attack_and_lost_by_none(capsys, tmp_path, trained, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("robustness"))
+    (copy / "robustness").write_text("in the way")
+    code, out, err = call(capsys, str(copy), "--attack", "fgm")
+    assert code == 2 and out == "" and "Could not write" in err
+
+    def full(self, path):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(RobustAccuracy, "save", full)
+    code, out, err = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.1", "--limit", "10")
+    assert code == 2 and "disk is full" in err and re.search(r"^fgm +within 0\.1 +[\d.]+ % right", out, re.MULTILINE)
