@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from landscape.cli_analysis import CurvatureCommand, SurfaceCommand
+from landscape.cli_lists import in_one_form
 from landscape.cli_mistakes import one_sentence
 from landscape.cli_notebook import NotebookCommand
-from landscape.cli_options import Words, penalty_lines, with_options
+from landscape.cli_options import GivenSettings, Words, penalty_lines, with_options
 from landscape.cli_robustness import RobustnessCommand, with_attacks_listed
 from landscape.cli_runs import RecipesCommand, RunsCommand, comparison, starting_settings
 from landscape.cli_sharpness import SharpnessCommand
@@ -30,7 +31,7 @@ from landscape.training.run_config import RunConfig
 class Train:
     """Train a model; the same command goes on where it was stopped."""
 
-    settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    settings: Annotated[GivenSettings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=GivenSettings)
     model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
     optimizer_option: Words = ()
@@ -57,6 +58,7 @@ class Train:
 
     def run(self) -> int:
         """Train and print where the run is and how it ended."""
+        from landscape.training.divergence import diverged_at_the_end
         from landscape.training.train import train
 
         config = with_options(self.settings, self.model_option, self.optimizer_option, self.penalty_option)
@@ -70,7 +72,8 @@ class Train:
             data_root=self.data_root,
             tensorboard=self.tensorboard,
         )
-        last = run.metrics()[-1]
+        rows = run.metrics()
+        last = rows[-1]
         print(f"run            {run.path}")
         print(f"epochs         {last['epoch']}")
         # label smoothing and augmentation are part of it, and the weights moved meanwhile
@@ -91,6 +94,8 @@ class Train:
 
             for line in comparison(load_recipe(self.recipe), run):
                 print(line)
+        if (diverged := diverged_at_the_end(rows, config)) is not None:
+            raise diverged
         return 0
 
     def _warnings(self, config: RunConfig) -> Iterator[str]:
@@ -180,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where it went well, 1 where ``doctor`` found errors or ``data check`` a set that is not whole, 2 for wrong
         input, 130 after Ctrl-C.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = in_one_form(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
             stream.reconfigure(errors="backslashreplace")
@@ -233,7 +238,7 @@ def _train_with_defaults(words: Sequence[str]) -> Any:
 
     Its help says what each penalty is and reads.
     """
-    settings = starting_settings(words) or RunConfig()
+    settings = GivenSettings.of(starting_settings(words) or RunConfig())
 
     def build(flags: Annotated[Train, tyro.conf.arg(name="")] = Train(settings=settings)) -> Train:
         kept = {name: getattr(settings, name) for name in ("model_options", "optimizer_options", "penalty_options")}

@@ -64,6 +64,12 @@ def mistake(box: str, words: Sequence[str]) -> ConfigError:
     named = [word for word in words[1:] if not word.startswith("-") and _is_run(Path(word))]
     if first.startswith("Unrecognized options") and len(named) > 1:
         return _several(named, f"`{_command(words)} {named[0]}`, for example.")
+    left = first.partition(": ")[2].split()
+    if first.startswith("Unrecognized options") and len(named) == len(left) == 1 and os.sep in left[0]:
+        return ConfigError(
+            f"{left[0]} is one folder too many.", expected="the folder of one run", got=f"{named[0]} and {left[0]}",
+            fix=f"`{_command(words)} {named[0]}`, and then the other.",
+        )  # fmt: skip
     if found := _CHOICE.search(first):
         names = re.findall(r"'([^']*)'", found["all"])
         close = nearest(found["got"], names)

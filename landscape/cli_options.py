@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import tyro
 
 from landscape.errors import ConfigError
+from landscape.regularizers import REGULARIZERS
 from landscape.training.run_config import RunConfig
 
 _EXAMPLES = {"model": "hidden=[64]", "optimizer": "k=5", "penalty": "weight=0.1"}
 _PYTHON = {"True": True, "False": False, "None": None}
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+class GivenSettings(RunConfig):
+    """Settings as flags give them, of which only the types are checked.
+
+    KEY=VALUE options are not in them yet, and a penalty may need one; :func:`with_options` adds them, and its RunConfig
+    checks the rest.
+    """
+
+    def validate(self) -> None:
+        """Check nothing yet."""
+
+    @classmethod
+    def of(cls, settings: RunConfig) -> Self:
+        """Return the same settings, not checked.
+
+        Args:
+            settings: Any.
+        """
+        return cls(**_fields(settings))
 
 
 def with_options(
@@ -22,7 +44,7 @@ def with_options(
     of_optimizer: Sequence[str] = (),
     of_penalty: Sequence[str] = (),
 ) -> RunConfig:
-    """Return settings with some more options in them.
+    """Return settings with some more options in them, checked.
 
     Args:
         settings: What they are added to; an option that is there already is replaced.
@@ -31,25 +53,62 @@ def with_options(
         of_penalty: The same for the penalties, also NAME.KEY=VALUE.
 
     Raises:
-        ConfigError: One is not KEY=VALUE.
+        ConfigError: One is not KEY=VALUE, given twice, or not read; or the settings that come out are wrong.
 
     Example:
         >>> with_options(RunConfig(model="mlp"), ["hidden=[64]"]).model_options
         {'hidden': [64]}
     """
     given = {"model_options": of_model, "optimizer_options": of_optimizer, "penalty_options": of_penalty}
-    changes = {
-        name: {**getattr(settings, name), **dict(_pair(name.partition("_")[0], text) for text in words)}
+    changes: dict[str, Any] = {
+        name: {**getattr(settings, name), **_pairs(name.partition("_")[0], words)}
         for name, words in given.items()
         if words
     }
-    return settings.replace(**changes) if changes else settings
+    config = RunConfig(**{**_fields(settings), **changes})
+    _check_all_read(config, of_penalty)
+    return config
+
+
+def _check_all_read(config: RunConfig, of_penalty: Sequence[str]) -> None:
+    """Check that an option for all penalties is read by one of them that was given none of its own."""
+    given = {text.partition("=")[0]: text for text in of_penalty}
+    for key, text in given.items():
+        own = [f"{name}.{key}" for name in config.penalty if key in REGULARIZERS[name].options]
+        if own and all(each in given for each in own):
+            raise ConfigError(
+                f"--penalty-option {text} is read by no penalty.",
+                expected=f"{key} for all, or {' and '.join(own)}",
+                got=", ".join([text, *(given[each] for each in own)]),
+                fix=f"Leave {text} out.",
+            )
+
+
+def _pairs(what: str, words: Sequence[str]) -> dict[str, Any]:
+    """The options in words, each of which is given once."""
+    found: dict[str, Any] = {}
+    for text in words:
+        key, value = _pair(what, text)
+        if key in found:
+            said = [each for each in words if each.partition("=")[0] == key]
+            raise ConfigError(
+                f"--{what}-option gives {key} {len(said)} times.",
+                expected="each option once",
+                got=", ".join(said),
+                fix=f"Keep one of them, for example --{what}-option {said[-1]}.",
+            )
+        found[key] = value
+    return found
+
+
+def _fields(settings: RunConfig) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(RunConfig)}
 
 
 def _pair(what: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    name, _, option = key.rpartition(".")
-    if not equals or not option.isidentifier() or (name and what != "penalty"):
+    _, dot, option = key.rpartition(".")
+    if not equals or not option.isidentifier() or (dot and what != "penalty"):
         raise ConfigError(
             f"--{what}-option is not understood.", expected="KEY=VALUE", got=text, fix=f"For example {_EXAMPLES[what]}."
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _RADII = {"l2": (0.1, 0.5, 1.0, 1.5), "linf": (1 / 255, 2 / 255, 5 / 255, 8 / 255)}
 """Bietti et al. 2019, whose code evaluates at these."""
+_USUAL = ("pgd-l2",)
+_BOXES = (0.01, 0.02, 0.05, 0.1)
+"""L-infinity radii for inputs that are no images, of the order of those."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,10 +32,11 @@ class RobustnessCommand:
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
     attack: Words = ()
-    """One of the attacks listed above; may be repeated. pgd-l2 by default."""
+    """One or several of the attacks listed above. pgd-l2 by default."""
     epsilon: Words = ()
-    """A radius where pixels run from 0 to 1, as 0.5 or 8/255; may be repeated. 0.1, 0.5, 1 and 1.5 for L2 and
-    1, 2, 5 and 8/255 for L-infinity by default."""
+    """One or several radii where pixels run from 0 to 1, as 0.5 or 8/255. 0.1, 0.5, 1 and 1.5 for L2 and
+    1, 2, 5 and 8/255 for L-infinity by default; for inputs that are no images in their own units, 0.01, 0.02, 0.05 and
+    0.1 for L-infinity."""
     steps: int | None = None
     """Steps of an attack; the attack's own number by default."""
     step_size: str | None = None
@@ -58,6 +62,7 @@ class RobustnessCommand:
         from landscape.plotting import robustness
         from landscape.robustness import ATTACKS
         from landscape.storage import require_writable
+        from landscape.training.divergence import diverged_at_the_end
         from landscape.training.run import Run
 
         for name in self.attack:
@@ -68,6 +73,7 @@ class RobustnessCommand:
         if self.html is not None:
             require_writable(self.html)
         run = Run.load(one_run(self.run_folder))
+        require_writable(run.path / "robustness" / f"{(self.attack or _USUAL)[0]}.npz")
         data = run.dataset(self.split, self.limit)
         found = self._attack(run, data, radii, step_size)
         for norm in ("l2", "linf"):
@@ -75,6 +81,8 @@ class RobustnessCommand:
         title = described(run, len(data), self.split, self.limit)
         if run.status != "finished":
             print(f"note           the run is {run.status}: these are the weights of its last checkpoint")
+        elif (diverged := diverged_at_the_end(run.metrics(), run.config)) is not None:
+            print(f"note           {diverged}")
         provenance = next(iter(found.values())).provenance
         name = short_hash({"attacks": [*found], "radii": radii, **provenance})
         page = self.html or run.path / "robustness" / f"{name}.html"
@@ -89,12 +97,15 @@ class RobustnessCommand:
         self, run: Run, data: Dataset, radii: tuple[float, ...], step_size: float | None
     ) -> dict[str, RobustAccuracy]:
         """Run each attack; print and save what it found."""
+        import torch
+
         from landscape.robustness import ATTACKS, robust_accuracy
         from landscape.training.materials import resolve_device
 
         model = run.model().to(resolve_device(run.config.device))
         found: dict[str, RobustAccuracy] = {}
-        asked = dict.fromkeys(self.attack or ("pgd-l2",))
+        asked = dict.fromkeys(self.attack or _USUAL)
+        usual = _RADII if data.inputs.dtype == torch.uint8 else {**_RADII, "linf": _BOXES}
         several = len(asked) > 1  # what one of several does not read is meant for the others
         for name in asked:
             reads = ATTACKS[name].reads
@@ -102,7 +113,7 @@ class RobustnessCommand:
                 model,
                 data,
                 attack=name,
-                epsilon=(0.0, *(radii or _RADII[ATTACKS[name].norm])),
+                epsilon=(0.0, *(radii or usual[ATTACKS[name].norm])),
                 steps=self.steps if "steps" in reads or not several else None,
                 step_size=step_size if "step_size" in reads or not several else None,
                 starts=self.starts if "starts" in reads or not several else None,
@@ -110,11 +121,12 @@ class RobustnessCommand:
                 seed=self.seed,
                 progress=not self.quiet,
             )
-            path = run.path / "robustness" / f"{name}-{short_hash({**one.settings, **one.provenance, 'e': radii})}.npz"
+            key = {**one.settings, **one.provenance, "e": one.epsilons.tolist()}
+            path = run.path / "robustness" / f"{name}-{short_hash(key)}.npz"
+            found[name] = one
+            _print(name, one)  # first, in case that it cannot be saved
             if one.complete:
                 one.save(path)
-            found[name] = one
-            _print(name, one)
             print(f"saved          {path}" if one.complete else "saved          nothing: it was interrupted")
             if not one.complete:
                 break
@@ -140,29 +152,34 @@ def with_attacks_listed() -> Any:
         f"{name}: {attack.definition}." + f" {attack.reference}." * bool(attack.reference)
         for name, attack in ATTACKS.items()
     ]
-    head = "The attacks, in units of pixels from 0 to 1; g is the gradient of the loss by the input:"
+    units = "in units of pixels from 0 to 1, or of inputs that are no images"
+    head = f"The attacks, {units}; g is the gradient of the loss by the input:"
     build.__doc__ = "\n\n".join([RobustnessCommand.__doc__ or "", head, *listed])
     return build
 
 
 def _print(name: str, found: RobustAccuracy) -> None:
     """Print a line for each radius."""
+    from landscape.plotting.robustness import short_radius
+
     for radius, share, (low, high) in zip(found.epsilons, found.accuracy, found.interval, strict=True):
-        shown = f"{255 * radius:.3g}/255" if found.norm == "linf" else f"{radius:.4g}"
-        what = "unchanged" if radius == 0 else f"within {shown}"
+        what = "unchanged" if radius == 0 else f"within {short_radius(radius, found.norm, found.images)}"
         print(f"{name:<14} {what:<16} {100 * share:6.2f} % right   95 %: {100 * low:.2f} to {100 * high:.2f}")
 
 
 def _number(flag: str, text: str) -> float:
     """Read 0.5 or 8/255."""
     from landscape.errors import ConfigError
+    from landscape.robustness.settings import LONGEST
 
     above, slash, below = text.partition("/")
     try:
         value = float(above) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         value = math.nan
-    if not math.isfinite(value) or value < 0:
-        expected, fix = "a number of at least 0, as 0.5 or 8/255", f"For example --{flag} 8/255."
+    if not 0 <= value <= LONGEST:
+        expected, fix = f"a number from 0 to {LONGEST:g}, as 0.5 or 8/255", f"For example --{flag} 8/255."
+        if "," in text and flag == "epsilon":
+            fix = "Several radii stand apart, for example --epsilon 0.5 8/255."
         raise ConfigError(f"--{flag} is not understood.", expected=expected, got=text, fix=fix)
     return value

@@ -114,9 +114,8 @@ def comparison(recipe: Recipe, run: Run) -> Iterator[str]:
         recipe: The recipe that the run followed.
         run: The run.
     """
-    tested = [row for row in run.metrics() if "test_error" in row]
-    if any(figure.epoch == "best" for figure in recipe.published):
-        best = min(tested, key=lambda row: row["test_error"])
+    best = run.best()
+    if best is not None and any(figure.epoch == "best" for figure in recipe.published):
         error = f"{100 * best['test_error']:.2f} %"
         yield f"best epoch     {error} test error in epoch {best['epoch']}, chosen on the test set"
     yield f"recipe         {recipe.name}: {recipe.title}"

@@ -27,7 +27,7 @@ class SharpnessCommand:
     run_folder: tyro.conf.Positional[Path]
     """The run's folder, as printed by `landscape train`."""
     measure: Words = ()
-    """The name of a measure, for example lambda_max; may be repeated. All that apply by default."""
+    """One or several measures, for example lambda_max trace. All that apply by default."""
     balanced: tyro.conf.FlagCreatePairsOff[bool] = False
     """Measure the same function with filters of norm 1, which a rescaled network has too."""
     as_published: tyro.conf.FlagCreatePairsOff[bool] = False

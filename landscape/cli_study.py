@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from landscape.cli_options import Words, with_options
+from landscape.cli_options import GivenSettings, Words, with_options
 from landscape.config import require
 from landscape.errors import ConfigError
 from landscape.training.run_config import RunConfig
@@ -28,9 +28,11 @@ class StudyCommand:
 
     question: tyro.conf.Positional[Literal["generalization", "flatness", "regularization"]] = "generalization"
     """What is asked."""
-    settings: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RunConfig)
+    settings: Annotated[GivenSettings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=GivenSettings)
     model_option: Words = ()
     """An option of the model as KEY=VALUE, for example hidden=[64]; may be repeated."""
+    penalty_option: Words = ()
+    """generalization, flatness: an option of a penalty that all methods share, as KEY=VALUE; may be repeated."""
     seeds: int = 10
     """Runs per method."""
     search_seeds: int = 3
@@ -67,7 +69,9 @@ class StudyCommand:
         for name in ("seeds", "search_seeds", "jobs"):
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
             require(value is None or value >= 1, flag, "at least 1", value, f"Use {flag} 1 or more.")
-        settings = with_options(self.settings, self.model_option)
+        if self.question == "regularization":
+            self._check_regularization()
+        settings = with_options(self.settings, self.model_option, (), self.penalty_option)
         ask, path = getattr(self, f"_{self.question}")(settings)
         require_writable(path)
         found = ask()
@@ -75,6 +79,31 @@ class StudyCommand:
         print(found.table())
         print(f"\nresult {path}")
         return 0
+
+    def _check_regularization(self) -> None:
+        """Check that what the study sets itself is left to it, by the names of the flags."""
+        from landscape.optim.registry import OPTIMIZERS
+        from landscape.study.regularization import STRENGTHS
+
+        given = self.settings
+        free = given.optimizer in OPTIMIZERS and "epsilon" not in OPTIMIZERS[given.optimizer].options
+        epsilon = () if given.epsilon is None or not free else (f"{given.epsilon:g}",)
+        own = {"--penalty": given.penalty, "--penalty-option": self.penalty_option, "--epsilon": epsilon}
+        got = {flag: " ".join(values) for flag, values in own.items() if values}
+        if got:
+            names = dict.fromkeys(given.penalty or self.penalties)
+            tried = [
+                f"; it tries {name} with {STRENGTHS[name][0]} {', '.join(f'{value:g}' for value in STRENGTHS[name][1])}"
+                for name in names
+                if name in STRENGTHS
+            ]
+            raise ConfigError(
+                "The penalties and their strengths are set by the study itself.",
+                expected=f"--penalties {' '.join(names)}",
+                got=", ".join(f"{flag} {value}" for flag, value in got.items()),
+                fix=f"Leave {' and '.join(got)} out{''.join(tried)}.",
+            )
+        require(self.beside >= 1, "--beside", "at least 1", self.beside, f"Use --beside {StudyCommand.beside}.")
 
     @property
     def _where(self) -> dict[str, Any]:

@@ -162,6 +162,10 @@ def unknown_name(
     if not names:
         return error(f"Unknown {kind} {shown(name)}.", expected=f"no {kind} at all", fix="Remove it.")
     close = nearest(name, names) if isinstance(name, str) else None
+    parts = [part.strip() for part in name.split(",")] if isinstance(name, str) else []
+    if len(parts) > 1 and all(part in names for part in parts):
+        fix = f"Several names stand apart, without commas: {' '.join(parts)}, or {parts!r} in Python."
+        return error(f"Unknown {kind} {shown(name)}.", expected="one of " + ", ".join(names), fix=fix)
     fix = f"Did you mean {close!r}?" if close else "Choose one of the names above."
     return error(f"Unknown {kind} {shown(name)}.", expected="one of " + ", ".join(names), fix=fix)
 

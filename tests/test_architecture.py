@@ -53,6 +53,7 @@ LAYERS = (
     (
         "cli",
         "cli_analysis",
+        "cli_lists",
         "cli_mistakes",
         "cli_notebook",
         "cli_options",

@@ -31,7 +31,11 @@ WRONG = {
     "sharpness": "PATH is missing",
     "robustness": "PATH is missing",
     "robustness r --attack pgd": "Unknown attack 'pgd'.",
-    "robustness r --epsilon eight": "--epsilon is not understood. Expected: a number of at least 0, as 0.5 or 8/255.",
+    "robustness r --epsilon eight": "--epsilon is not understood. Expected: a number from 0 to 1e+15, as 0.5 or 8/255.",
+    "robustness r --epsilon -1": "Expected: a number from 0 to 1e+15, as 0.5 or 8/255. Got: -1.",
+    "robustness r --epsilon 0.1 nan": "Got: nan.",
+    "robustness r --epsilon 1e39": "Got: 1e39.",
+    "robustness r --step-size 1e39": "--step-size is not understood.",
     "robustness r --epsilon 8/0": "--epsilon is not understood.",
     "robustness r --step-size x": "--step-size is not understood.",
     "robustness r --loss hinge": "--loss cannot be 'hinge'. Expected: one of cross_entropy, margin, dlr.",
@@ -136,6 +140,8 @@ def test_several_runs_are_listed_where_one_is_to_be_named(command, folder, capsy
     assert main([command, "runs/digits-mlp-sam-1", "runs/digits-mlp-sgd-2", "--quiet"]) == 2
     err = capsys.readouterr().err
     assert TWO in err and f"`landscape {command} runs/digits-mlp-sam-1`, for example." in err
+    assert main([command, "runs/digits-mlp-sam-1", "runs/nothing", "--quiet"]) == 2
+    assert "runs/nothing is one folder too many. Expected: the folder of one run." in capsys.readouterr().err
     for word in ("runs/digits*", "runs/digits", "runs/dig**"):
         assert main([command, word]) == 2
         err = capsys.readouterr().err

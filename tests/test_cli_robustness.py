@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from landscape.cli import main
 from landscape.cli_robustness import RobustnessCommand
+from landscape.errors import StorageError
 from landscape.robustness import ATTACKS, RobustAccuracy, robust_accuracy
 from landscape.robustness import accuracy as accuracy_module
 from landscape.training import Run, RunConfig, train
@@ -76,6 +78,25 @@ def test_the_published_radii_are_the_default(capsys, trained):
     assert (255 * other.epsilons).round(9).tolist() == [0, 1, 2, 5, 8] and other.settings["starts"] == 2
 
 
+def test_signals_have_their_own_unit(capsys, tmp_path):
+    config = RunConfig(dataset="mnist1d", model="mlp", limit=40, test_limit=20, epochs=1, batch_size=20)
+    folder = str(train(config, root=tmp_path, progress=False).path)
+    code, out, err = call(capsys, folder, "--attack", "fgsm", "fgm")
+    assert code == 0, err
+    box, ball = saved(out)
+    assert not box.images and not ball.images and box.epsilons.tolist() == [0.0, 0.01, 0.02, 0.05, 0.1]
+    assert re.findall(r"^fgsm +within (\S+) ", out, flags=re.MULTILINE) == ["0.01", "0.02", "0.05", "0.1"]
+    page = Path(re.search(r"^picture +(\S+)$", out, flags=re.MULTILINE)[1]).read_text()
+    assert page.count("in units of the inputs") == 2 and "pixels from 0 to 1" not in page
+
+
+def test_other_radii_go_to_another_file(capsys, trained):
+    words = ("--attack", "fgm", "--limit", "10")
+    paths = [re.findall(r"^saved +(\S+)$", call(capsys, trained, *words, *radii)[1], flags=re.MULTILINE) for radii in (
+        (), ("--epsilon", "0.1"), ("--epsilon", "0.1", "0.5", "1", "1.5"))]  # fmt: skip
+    assert paths[0] == paths[2] != paths[1]  # the radii that were used, however they were asked for
+
+
 def test_the_network_is_attacked_where_the_run_was_trained(trained, monkeypatch):
     setting, seen = Run.load(trained).config.device, []
 
@@ -136,3 +157,25 @@ def test_an_unfinished_run_is_called_so(capsys, tmp_path):
 def test_a_finished_one_is_not(capsys, trained):
     _, out, _ = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.1", "--limit", "20")
     assert "note" not in out
+
+
+def test_a_diverged_run_is_called_so(capsys, tmp_path):
+    settings = {"limit": 30, "test_limit": 20, "model": "mlp", "epochs": 1, "batch_size": 30, "lr": 1e20}
+    run = train(RunConfig(**settings, schedule="constant"), root=tmp_path, progress=False)
+    code, out, _ = call(capsys, str(run.path), "--attack", "noise-linf", "--epsilon", "0.1")
+    assert code == 0 and "note           Training diverged by step 1 (epoch 1): the network's outputs" in out
+
+
+def test_what_cannot_be_saved_is_told_before_the_attack_and_lost_by_none(capsys, tmp_path, trained, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("robustness"))
+    (copy / "robustness").write_text("in the way")
+    code, out, err = call(capsys, str(copy), "--attack", "fgm")
+    assert code == 2 and out == "" and "Could not write" in err
+
+    def full(self, path):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(RobustAccuracy, "save", full)
+    code, out, err = call(capsys, trained, "--attack", "fgm", "--epsilon", "0.1", "--limit", "10")
+    assert code == 2 and "disk is full" in err and re.search(r"^fgm +within 0\.1 +[\d.]+ % right", out, re.MULTILINE)

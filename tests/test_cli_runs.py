@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -76,7 +77,9 @@ def test_the_best_epoch_is_that_of_the_lowest_test_error_among_those_tested():
         for k, error in enumerate((0.5, None, 0.25, 0.375))
     ]
     recipe = load_recipe(ERROR)
-    lines = list(comparison(recipe, SimpleNamespace(metrics=lambda: rows, config=recipe.config)))
+    run = SimpleNamespace(metrics=lambda: rows, config=recipe.config)
+    run.best = partial(Run.best, run)
+    lines = list(comparison(recipe, run))
     assert lines[0] == "best epoch     25.00 % test error in epoch 2, chosen on the test set"
     assert not any(line.startswith("not comparable") for line in lines)
 
@@ -137,7 +140,7 @@ def test_runs_in_a_table(capsys, tmp_path):
     assert finished[1:5] == ["finished", "2/2", f"{100 * run.metrics()[-1]['test_error']:.2f} %", "sam"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", finished[5])
     assert lines[3] == "1 failed, 1 finished"
-    assert lines[4].startswith(f"{failed[0]}: The training loss or a weight became NaN")
+    assert lines[4].startswith(f"{failed[0]}: Training diverged: the loss and the weights became NaN")
 
 
 def test_runs_where_there_are_none(capsys, tmp_path):

@@ -10,6 +10,9 @@ from typing import Any
 from landscape.notebooks.parameters import Parameter, parameters_of, read_notebook
 from landscape.notebooks.rules import plain_help, rule_of
 
+FORMULA = re.compile(r"\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)")
+"""TeX within a text, between dollar signs; "$5 and $6" holds none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -18,7 +21,7 @@ class Entry:
     Attributes:
         path: The file.
         question: Its title.
-        about: Its first paragraph, plain text.
+        about: Its first paragraph, plain text but for formulas between dollar signs; so may the question be.
         parameters: Its parameters.
     """
 
@@ -87,11 +90,13 @@ def first_paragraph(markdown: str) -> str:
 
 
 def plain_text(markdown: str) -> str:
-    """Return Markdown without its marks.
+    """Return Markdown without its marks; formulas stay as they are.
 
     Example:
-        >>> plain_text("**All** of `it`, see [there](x.html)")
-        'All of it, see there'
+        >>> plain_text("**All** of `it`, see [there](x.html), where $w_{*} = 0$")
+        'All of it, see there, where $w_{*} = 0$'
     """
-    linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
-    return re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", linked).strip()
+    parts = FORMULA.split(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown))
+    words = [re.sub(r"(\*\*|__|`|(?<!\w)[*_]|[*_](?!\w))", "", part) for part in parts[::2]]
+    formulas = [f"${part}$" for part in parts[1::2]] + [""]
+    return "".join(word + between for word, between in zip(words, formulas, strict=True)).strip()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape.notebooks.batch import Outcome, run_notebooks
-from landscape.notebooks.catalog import Entry, entry_of
+from landscape.notebooks.catalog import FORMULA, Entry, entry_of
+from landscape.notebooks.formulas import formula
 from landscape.notebooks.page import versions
 from landscape.notebooks.parameters import read_notebook
 from landscape.storage import write_text
@@ -120,13 +121,28 @@ def _card(entry: Entry, outcome: Outcome) -> str:
             'loading="lazy"></div>'
         )
     failed = f'<p class="failed">Failed: {escape(outcome.error.splitlines()[0][:300])}</p>' if outcome.error else ""
-    title = escape(entry.question)
+    title = with_formulas(entry.question)
     there = outcome.html.is_file()
     head = f'<a href="{escape(outcome.html.name)}">{title}</a>' if there else title
+    about = f'<p class="about">{with_formulas(entry.about)}</p>'
     return (
-        f'<li class="card">{shown}<div class="text"><h2>{head}</h2><p class="about">{escape(entry.about)}</p>{failed}'
+        f'<li class="card">{shown}<div class="text"><h2>{head}</h2>{about}{failed}'
         f'<p class="facts">{escape(entry.name)}, run in {outcome.seconds:.0f} s</p></div></li>'
     )
+
+
+def with_formulas(text: str) -> str:
+    """Return plain text as HTML, the formulas in it as pictures.
+
+    Args:
+        text: Words, and TeX between dollar signs.
+
+    Example:
+        >>> with_formulas("a < b"), with_formulas("$c > 0$, it holds").startswith("<svg ")
+        ('a &lt; b', True)
+    """
+    parts = FORMULA.split(text)
+    return "".join(formula(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
 def pictures_of(path: Path) -> list[Picture]:

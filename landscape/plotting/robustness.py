@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     Measured = Mapping[str, Estimate]
 
-_NORMS = {"l2": "radius (L2 norm, pixels from 0 to 1)", "linf": "radius (L-infinity norm, in 1/255)"}
+_AXES = {
+    ("l2", True): "radius (L2 norm, pixels from 0 to 1)",
+    ("linf", True): "radius (L-infinity norm, in 1/255)",
+    ("l2", False): "radius (L2 norm, in units of the inputs)",
+    ("linf", False): "radius (L-infinity norm, in units of the inputs)",
+}
+"""Norm, and whether inputs are images, to what the radius is called."""
 
 
 def robustness(
@@ -32,7 +38,7 @@ def robustness(
     backend: Backend = "plotly",
     title: str = "How much does a small change of the input cost?",
 ) -> go.Figure | matplotlib.figure.Figure:
-    """Draw accuracy against the radius: a curve for each network or attack, a panel for each norm.
+    """Draw accuracy against the radius: a curve for each network or attack, a panel for each norm and unit.
 
     Args:
         found: Label -> result of :func:`landscape.robustness.robust_accuracy`, or one result.
@@ -60,11 +66,11 @@ def robustness(
         raise DataError("There is nothing to draw.", expected="label -> robust accuracy", got="an empty mapping")
     looks = styles(named)
     panels = []
-    for norm, label in _NORMS.items():
-        chosen = {name: one for name, one in named.items() if one.norm == norm}
+    for (norm, images), label in _AXES.items():
+        chosen = {name: one for name, one in named.items() if (one.norm, one.images) == (norm, images)}
         if not chosen:
             continue
-        factor = 255.0 if norm == "linf" else 1.0
+        factor = radius_factor(norm, images)
         series = [
             Series(
                 name=name,
@@ -134,7 +140,7 @@ def sharpness_robustness(
     looks, first = styles(numbers), next(iter(shares.values()))[0]
     alone = len(names) == 1
     panels = tuple(_against(name, numbers, shares, places, looks, named=alone) for name in names)
-    radius = radius_text(epsilon, first.norm)
+    radius = radius_text(epsilon, first.norm, first.images)
     count = sum(map(len, numbers.values()))
     said = f"{count} networks, {first.examples:,} examples each, changed within {radius}. To the right: "
     said += ", ".join(dict.fromkeys(_meaning(name)[1] for name in names)) + ". Bars: Wilson's 95 % interval upwards"
@@ -166,14 +172,30 @@ def _check_measures(numbers: Mapping[str, Sequence[Any]], names: Sequence[str]) 
             raise DataError(f"{label} has no measure {', '.join(missing)}.", expected=list(names), got=list(its[0]))
 
 
-def radius_text(epsilon: float, norm: str) -> str:
-    """Return a radius in the units of its norm.
+def radius_factor(norm: str, images: bool) -> float:
+    """Return by what a radius is multiplied where it is drawn: L-infinity radii of images are in 1/255."""
+    return 255.0 if norm == "linf" and images else 1.0
+
+
+def short_radius(epsilon: float, norm: str, images: bool) -> str:
+    """Return a radius in the units of its inputs.
+
+    Example:
+        >>> short_radius(8 / 255, "linf", True), short_radius(8 / 255, "linf", False)
+        ('8/255', '0.03137')
+    """
+    factor = radius_factor(norm, images)
+    return f"{epsilon:.4g}" if factor == 1.0 else f"{factor * epsilon:.3g}/{factor:g}"
+
+
+def radius_text(epsilon: float, norm: str, images: bool = True) -> str:
+    """Return a radius in the units of its inputs, with its norm.
 
     Example:
         >>> radius_text(0.5, "l2"), radius_text(8 / 255, "linf")
         ('0.5 (L2)', '8/255 (L-infinity)')
     """
-    return f"{255 * epsilon:.3g}/255 (L-infinity)" if norm == "linf" else f"{epsilon:.3g} (L2)"
+    return f"{short_radius(epsilon, norm, images)} ({'L-infinity' if norm == 'linf' else 'L2'})"
 
 
 def place_of(one: RobustAccuracy, epsilon: float) -> int:

@@ -98,10 +98,10 @@ def _panel(radius: float, networks: Mapping[str, Sequence[RobustAccuracy]], look
         ))  # fmt: skip
         if len(its) > 1:
             series.append(Series(name="", x=x, y=y, style=looks[label], markers=False, width=1.5))
-    norm = next(iter(networks.values()))[0].norm
+    first = next(iter(networks.values()))[0]
     return Axes(
         series=tuple(series),
-        title=f"within {radius_text(radius, norm)}",
+        title=f"within {radius_text(radius, first.norm, first.images)}",
         x_label="standard accuracy (%)",
         y_label="robust accuracy (%)",
         y_range=(0.0, 104.0),

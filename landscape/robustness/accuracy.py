@@ -108,6 +108,7 @@ def robust_accuracy(
         settings=settings,
         provenance=pixel_model.objective.provenance(),
         complete=sizes.shape[1] == len(data),
+        images=pixel_model.high is not None,
     )
 
 

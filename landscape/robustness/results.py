@@ -23,13 +23,15 @@ class RobustAccuracy(StoredResult):
 
     Attributes:
         attack: Its name, or those of several that were taken together.
-        norm: "l2" or "linf": of the pixels' change, where pixels run from 0 to 1.
+        norm: "l2" or "linf": of the pixels' change, where pixels run from 0 to 1; of the inputs' where they are no
+            images.
         epsilons: (E,) the radii, ascending.
         sizes: (E, N) the norm of the change found that misclassifies within the radius; 0 where none was needed, NaN
             where none was found.
         settings: The attack's (plain JSON values).
         provenance: What was attacked (plain JSON values).
         complete: False where Ctrl-C ended it early: it is then of the examples done by then.
+        images: Whether the inputs are images, so that radii are of pixels from 0 to 1; else of the inputs as they are.
 
     Example:
         >>> found = RobustAccuracy(attack="fgm", norm="l2", epsilons=[0.0, 1.0],
@@ -48,6 +50,7 @@ class RobustAccuracy(StoredResult):
     settings: dict[str, Any]
     provenance: dict[str, Any]
     complete: bool = True
+    images: bool = True
     _names: ClassVar[tuple[str, ...]] = ("epsilons", "sizes")
 
     def __post_init__(self) -> None:
@@ -93,7 +96,8 @@ class RobustAccuracy(StoredResult):
         return f"RobustAccuracy({self.attack}, {self.norm}, {self.examples} examples; {told})"
 
     def _packed(self) -> tuple[Mapping[str, np.ndarray], Any]:
-        text = {name: getattr(self, name) for name in ("attack", "norm", "settings", "provenance", "complete")}
+        names = ("attack", "norm", "settings", "provenance", "complete", "images")
+        text = {name: getattr(self, name) for name in names}
         return {name: getattr(self, name) for name in self._names}, text
 
     @classmethod
@@ -135,4 +139,5 @@ def worst_case(results: Sequence[RobustAccuracy]) -> RobustAccuracy:
         settings={"together": [result.settings for result in results]},
         provenance=first.provenance,
         complete=all(result.complete for result in results),
+        images=first.images,
     )

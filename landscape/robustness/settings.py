@@ -19,6 +19,7 @@ from landscape.seeding import generator
 
 OVERSHOOT = 0.02  # Moosavi-Dezfooli et al. 2016, section 3
 BATCH = 128
+LONGEST = 1e15  # of radii and steps: their squares are far within float32
 
 Result = TypeVar("Result")
 
@@ -78,16 +79,16 @@ def radii_of(epsilon: float | Sequence[float]) -> list[float]:
     """Return the radii in ascending order, each once.
 
     Raises:
-        ConfigError: One is negative or no finite number, or there is none.
+        ConfigError: One is negative, above 1e15 or no number, or there is none.
     """
     given: Any = [epsilon] if is_number(epsilon) else epsilon
     several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and len(given) > 0
     numbers = several and all(is_number(each) or isinstance(each, np.number) for each in given)
     values = [float(each) for each in given] if numbers else [math.nan]
-    if not all(math.isfinite(each) and each >= 0 for each in values):
+    if not all(0 <= each <= LONGEST for each in values):
         raise ConfigError(
             "epsilon is out of range.",
-            expected="a radius of at least 0, or several of them",
+            expected=f"a radius of at least 0 and at most {LONGEST:g}, or several of them",
             got=shown(epsilon),
             fix="Pixels run from 0 to 1: L-infinity radii are a few / 255, L2 radii about 0.1 to 2.",
         )
@@ -115,11 +116,11 @@ def checked(
         raise unknown_name("loss", loss, LOSSES)
     for name, count in (("steps", steps), ("starts", starts), ("batch_size", batch_size)):
         require(count is None or (is_whole(count) and count >= 1), name, "a whole number of at least 1", count)
-    long = is_number(step_size) and math.isfinite(step_size) and step_size > 0
-    require(step_size is None or long, "step_size", "a number above 0", step_size)
+    long = is_number(step_size) and 0 < step_size <= LONGEST
+    require(step_size is None or long, "step_size", f"a number above 0 and at most {LONGEST:g}", step_size)
     require(is_whole(seed), "seed", "a whole number", seed)
-    far = is_number(overshoot) and math.isfinite(overshoot) and overshoot >= 0
-    require(far, "overshoot", "a number of at least 0", overshoot)
+    far = is_number(overshoot) and 0 <= overshoot <= LONGEST
+    require(far, "overshoot", f"a number of at least 0 and at most {LONGEST:g}", overshoot)
     chosen = ATTACKS[attack]
     for name, value in (("steps", steps), ("step_size", step_size), ("starts", starts)):
         fix = "Leave it out, or use pgd-l2 or pgd-linf."

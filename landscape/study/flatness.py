@@ -17,7 +17,7 @@ from landscape.progress import progress_bar
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.executor import train_all
 from landscape.study.labels import method_label
-from landscape.study.statistics import mean, paired_difference, standard_error
+from landscape.study.statistics import mean, paired_difference, seeds_note, standard_error, with_error
 from landscape.training import Run, RunConfig
 
 RADIUS_OF = {"sam": "rho", "asam": "rho", "amp": "epsilon", "lpfsgd": "std"}
@@ -100,13 +100,13 @@ class Flatness:
             cells.append(_with_error([end.train_loss for end in method.ends]))
             cells.append(_with_error([100 * end.test_error for end in method.ends]))
             lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+        return "\n".join([*lines, *seeds_note(len(self.methods[0].ends))])
 
     def _against_sgd(self, method: Method) -> list[str]:
         gain, error = self.advantage(method)
         pairs = list(zip(self.methods[0].ends, method.ends, strict=True))
         below = sum(its.top < plain.top for plain, its in pairs)
-        return [f"{gain:.3g} ± {error:.2g}", f"{below} of {len(pairs)}"]
+        return [with_error(gain, error, ".3g", ".2g"), f"{below} of {len(pairs)}"]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON, atomically.
@@ -252,8 +252,7 @@ def end_point(run: Run, *, examples: int | None = None, tol: float = 1e-3) -> En
 
 
 def _with_error(values: list[float]) -> str:
-    error = standard_error(values)
-    return f"{mean(values):.3g}" + ("" if math.isnan(error) else f" ± {error:.2g}")
+    return with_error(mean(values), standard_error(values), ".3g", ".2g")
 
 
 def default_flatness_path(base: RunConfig, root: str | os.PathLike[str], **asked: Any) -> Path:

@@ -15,7 +15,7 @@ from landscape.errors import CorruptFileError
 from landscape.storage import read_json, sha256_bytes, write_json
 from landscape.study.contest import Contender, Score, search_and_test, shared_settings
 from landscape.study.labels import method_label
-from landscape.study.statistics import paired_difference
+from landscape.study.statistics import paired_difference, seeds_note, with_error
 from landscape.training import RunConfig
 
 # What is searched for each method; about a factor of two apart, around the published radii and up to those that help
@@ -53,7 +53,7 @@ class Generalization:
         return paired_difference(score.errors, self.scores[0].errors)
 
     def table(self) -> str:
-        """Return a Markdown table, in percent."""
+        """Return a Markdown table, in percent; below it, that one seed has no standard error where there is but one."""
         searched = "radius" if self.against == "SGD" else "strength"
         lines = [
             f"| method | {searched} | test error, % | below {self.against} by, % | in standard errors |",
@@ -63,13 +63,13 @@ class Generalization:
             name = method_label(score.optimizer)
             cells = [name, _radius_text(score), _error_text(score), *self._advantage_texts(score)]
             lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+        return "\n".join([*lines, *seeds_note(len(self.scores[0].errors))])
 
     def _advantage_texts(self, score: Score) -> list[str]:
         gain, error = self.advantage(score)
         if score is self.scores[0] or math.isnan(gain):
             return ["", ""]
-        return [f"{100 * gain:+.2f} ± {100 * error:.2f}", f"{gain / error:+.1f}" if error > 0 else ""]
+        return [with_error(100 * gain, 100 * error, "+.2f"), f"{gain / error:+.1f}" if error > 0 else ""]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON, atomically.
@@ -185,7 +185,7 @@ def _error_text(score: Score) -> str:
     lost = sum(map(math.isnan, score.errors))
     if lost:
         return "" if score.option and score.radius is None else f"{lost} of {len(score.errors)} runs diverged"
-    return f"{100 * score.mean:.2f} ± {100 * score.stderr:.2f}"
+    return with_error(100 * score.mean, 100 * score.stderr, ".2f")
 
 
 def default_result_path(

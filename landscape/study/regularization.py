@@ -13,6 +13,8 @@ from landscape.storage import sha256_bytes
 from landscape.study.contest import Contender, search_and_test, shared_settings
 from landscape.study.generalization import Generalization
 from landscape.training import RunConfig
+from landscape.training.materials import load_run_dataset
+from landscape.training.penalty_settings import check_once
 
 STRENGTHS: dict[str, tuple[str, tuple[float, ...]]] = {
     "adversarial": ("epsilon", (0.1, 0.3, 1.0, 3.0)),
@@ -77,19 +79,22 @@ def compare_regularizers(
 
     Raises:
         ConfigError: A setting is out of range, or a penalty is unknown.
+        DataError: The data is missing or damaged.
         StudyError: A run failed.
 
     References:
         A. Bietti, G. Mialon, D. Chen, J. Mairal, A Kernel Perspective for Regularizing Deep Neural Networks, ICML 2019,
         section 4.1 (strengths chosen on held-out examples, small training sets).
     """
-    require(base.limit is not None, "limit", "a number of training examples, which leaves some to choose by", None)
+    fix = "Set it, for example to 300 (--limit 300)."
+    require(base.limit is not None, "limit", "a number of training examples, which leaves some to choose by", None, fix)
     many = is_whole(validation_examples) and validation_examples >= 1
     require(many, "validation_examples", "at least 1", validation_examples)
     fix = "Leave test_limit (--test-limit) unset: every contender is tested on the whole test split."
     require(base.test_limit is None, "test_limit", "none", base.test_limit, fix)
-    several = len(penalties) > 0 and len(set(penalties)) == len(penalties)
-    require(several, "penalties", "one name or more, each once", tuple(penalties))
+    fix = "Name some, for example --penalties gradient."
+    require(len(penalties) > 0, "penalties", "one name or more", tuple(penalties), fix)
+    check_once("penalties", tuple(penalties))
     if base.penalty:
         raise ConfigError("The penalties are set by the study itself.", got=base.penalty, fix="Name them in penalties.")
     contenders = {
@@ -103,6 +108,7 @@ def compare_regularizers(
             option=option,
             changes={value: {"penalty": (name,), "penalty_options": {option: value}} for value in values},
         )
+    _check_left(base, validation_examples, data_root)
     scores = search_and_test(
         base, contenders, seeds=seeds, search_seeds=search_seeds, held_out={"validation_examples": validation_examples},
         root=root, jobs=jobs, data_root=data_root, progress=progress,
@@ -114,6 +120,21 @@ def compare_regularizers(
         scores=scores,
         validation_examples=validation_examples,
         against="weight decay",
+    )
+
+
+def _check_left(base: RunConfig, wanted: int, data_root: str | os.PathLike[str] | None) -> None:
+    """Check that the training set has the examples to choose by, before anything is trained."""
+    whole, limit = len(load_run_dataset(base.replace(limit=None), "train", data_root=data_root)), base.limit or 0
+    fix = f"Use a limit below {whole} (--limit)."
+    require(limit < whole, "limit", f"below {whole}, the training examples of {base.dataset}", limit, fix)
+    left = whole - limit
+    require(
+        wanted <= left,
+        "validation_examples (--beside)",
+        f"at most {left}, as {base.dataset} has {whole} training examples and {limit} of them are trained on",
+        wanted,
+        f"Use {left} or less, or a smaller limit (--limit).",
     )
 
 

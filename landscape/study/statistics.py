@@ -66,3 +66,30 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> tu
         )
     gains = [float(plain) - float(its) for plain, its in zip(reference, values, strict=True)]
     return mean(gains), standard_error(gains)
+
+
+def with_error(value: float, error: float, form: str, error_form: str | None = None) -> str:
+    """Write a number with its standard error; alone where that is not known.
+
+    Args:
+        value: The number.
+        error: Its standard error, or NaN.
+        form: As in format(), for the number.
+        error_form: The same for the error; by default that of the number without a sign.
+
+    Example:
+        >>> with_error(2.0, 0.5, "+.2f"), with_error(2.0, math.nan, "+.2f")
+        ('+2.00 ± 0.50', '+2.00')
+    """
+    if math.isnan(error):
+        return format(value, form)
+    return f"{value:{form}} ± {error:{error_form or form.removeprefix('+')}}"
+
+
+def seeds_note(seeds: int) -> list[str]:
+    """Return the lines below a table of means over seeds: none, or that one seed has no standard error.
+
+    Args:
+        seeds: How many.
+    """
+    return ["", "One seed: no standard errors."] if seeds == 1 else []

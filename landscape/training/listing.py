@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from landscape.errors import LandscapeError, StorageError
 from landscape.storage import holder_is_gone
+from landscape.training.divergence import diverged_at_the_end
 from landscape.training.run import Run
 
 State = Literal["new", "running", "interrupted", "failed", "finished", "unreadable"]
@@ -28,7 +29,7 @@ class RunSummary:
         test_error: Of the last epoch that was tested, a fraction; None where none was.
         optimizer: Its name; "" where unreadable.
         changed: When a file of its own last changed, in seconds since 1970.
-        problem: Why it failed or cannot be read; "" otherwise.
+        problem: Why it failed or cannot be read, or where its outputs ceased to be numbers; "" otherwise.
     """
 
     path: Path
@@ -91,7 +92,7 @@ def summarize_run(path: Path) -> RunSummary:
         test_error=next((row["test_error"] for row in reversed(rows) if "test_error" in row), None),
         optimizer=run.config.optimizer,
         changed=changed,
-        problem=run.failure,
+        problem=run.failure or str(diverged_at_the_end(rows, run.config) or ""),
     )
 
 

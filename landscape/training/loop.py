@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from landscape.datasets import Dataset
-from landscape.errors import NonFiniteError
 from landscape.optim.registry import build_optimizer
 from landscape.progress import Progress, progress_bar
 from landscape.seeding import derive_seed
 from landscape.storage import Ledger
 from landscape.training.batches import Batch, Batches
 from landscape.training.checkpoint import Checkpoint, list_checkpoints, load_weights, save_checkpoint
+from landscape.training.divergence import diverged_while_training
 from landscape.training.feasible import unused_parameters
 from landscape.training.interrupts import Interrupts
 from landscape.training.metrics import evaluate_classifier
@@ -145,17 +145,25 @@ class Trainer:
                 path.unlink(missing_ok=True)
 
     def _check_finite(self) -> None:
-        tensors = [self.sums, *(p.detach() for p in self.model.parameters())]
-        finite = torch.stack([torch.isfinite(t).all() for t in tensors]).all()
-        if not bool(finite):
-            good = list_checkpoints(self.run.path / "checkpoints")
-            raise NonFiniteError(
-                f"The training loss or a weight became NaN or infinite by step {self.step} (epoch {self.epoch + 1}).",
-                expected="finite numbers",
-                got=f"learning rate {self._rate(max(self.step - 1, 0)):.4g}",
-                fix="Lower lr, rho, epsilon, std, or the weight of a penalty. "
-                f"The last good checkpoint is {good[-1][1] if good else 'none'}.",
-            )
+        weights = [p.detach() for p in self.model.parameters()]
+        finite = torch.stack([torch.isfinite(t).all() for t in (self.sums, *weights)]).all()
+        if bool(finite):
+            return
+        loss, _, _, penalty = self.sums.tolist()
+        broken = {
+            "the loss": not math.isfinite(loss),
+            "the penalty": not math.isfinite(penalty),
+            "the weights": not all(bool(torch.isfinite(t).all()) for t in weights),
+        }
+        good = list_checkpoints(self.run.path / "checkpoints")
+        raise diverged_while_training(
+            self.config,
+            what=[name for name, wrong in broken.items() if wrong],
+            step=self.step,
+            epoch=self.epoch + 1,
+            rate=self._rate(max(self.step - 1, 0)),
+            checkpoint=good[-1][1] if good else None,
+        )
 
     # The work -----------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from landscape.config import require
-from landscape.errors import ConfigError, unknown_name
+from landscape.errors import ConfigError, LandscapeError, unknown_name
 from landscape.optim.registry import OPTIMIZERS
 from landscape.regularizers import REGULARIZERS, build_regularizer
 
@@ -52,13 +52,48 @@ def penalty_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
         name, dot, option = key.rpartition(".")
         readers = [name] if dot else [each for each, options in known.items() if option in options]
         if dot and name not in known:
-            raise unknown_name("penalty of this run", name, known)
+            raise _of_another(key, name, option, config.penalty)
         if not readers or (dot and option not in known[name]):
             every = [option for name in readers or known for option in known[name]]
             raise unknown_name(f"option of {name or ', '.join(known) or 'no penalty'}", option, every)
         for each in readers:
             found[each][option] = value
     return found
+
+
+def _of_another(key: str, name: str, option: str, penalties: tuple[str, ...]) -> LandscapeError:
+    """The error for an option of a penalty that the run does not have."""
+    if not name:
+        fix = f"Write {option} for all that read it, or {penalties[0]}.{option}."
+        return ConfigError(f"The option {key} names no penalty.", expected="OPTION, or NAME.OPTION", got=key, fix=fix)
+    if name not in REGULARIZERS:
+        return unknown_name("penalty of this run", name, penalties)
+    return ConfigError(
+        f"The option {key} is of a penalty that this run does not have.",
+        expected=f"an option of {', '.join(penalties)}",
+        got=key,
+        fix=f"Add the penalty (--penalty {' '.join([*penalties, name])}), or leave its option out.",
+    )
+
+
+def check_once(field: str, names: Sequence[str]) -> None:
+    """Check that no penalty is named twice.
+
+    Args:
+        field: The setting's name.
+        names: The penalties.
+
+    Raises:
+        ConfigError: One is.
+    """
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"{field} names {', '.join(twice)} more than once.",
+            expected="each name once",
+            got=", ".join(names),
+            fix=f"Write --{field} {' '.join(dict.fromkeys(names))}, or {tuple(dict.fromkeys(names))!r} in Python.",
+        )
 
 
 def check_penalties(config: RunConfig) -> None:
@@ -70,7 +105,7 @@ def check_penalties(config: RunConfig) -> None:
     Raises:
         ConfigError: They do not.
     """
-    require(len(set(config.penalty)) == len(config.penalty), "penalty", "each name once", config.penalty)
+    check_once("penalty", config.penalty)
     settings = penalty_settings(config)
     for name, options in settings.items():
         build_regularizer(name, input_shape=_ANY_SHAPE, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import warnings
@@ -153,11 +154,12 @@ class Run:
 
     def best(self) -> dict[str, Any] | None:
         """Return the row of :meth:`metrics` with the lowest test error, the first of equal ones; None without any.
+        NaN is higher than any number.
 
         Chosen by the test data, so it is no result: that is the last row. Papers that report it can be compared so.
         """
         tested = [row for row in self.metrics() if "test_error" in row]
-        return min(tested, key=lambda row: row["test_error"], default=None)
+        return min(tested, key=lambda row: (math.isnan(row["test_error"]), row["test_error"]), default=None)
 
     def environment(self) -> dict[str, Any]:
         """Return versions, device, threads and data checksums of the run.

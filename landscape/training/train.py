@@ -14,6 +14,7 @@ from landscape.models.trust import trust_model
 from landscape.seeding import preserved_rng
 from landscape.storage import FolderLock, remove_stale_temporaries, write_json
 from landscape.training.checkpoint import StorageWarning, latest_checkpoint
+from landscape.training.divergence import diverged_at_the_end
 from landscape.training.environment import describe_environment, differences, single_precision
 from landscape.training.feasible import check_feasible
 from landscape.training.interrupts import Interrupts
@@ -68,7 +69,8 @@ def train(
         StorageError: The folder cannot be written, or "must" found nothing.
         CorruptFileError: Every checkpoint of the run is damaged, or its metrics or environment are; or the metrics
             lack epochs that the newest checkpoint has behind it.
-        NonFiniteError: The loss became NaN or infinite; the last good checkpoint is kept.
+        NonFiniteError: The loss, a penalty or a weight became NaN or infinite; the last good checkpoint is kept. Where
+            only outputs for the test set are no numbers, the metrics hold them as they are, and the log says so.
         MissingDependencyError: ``tensorboard`` is asked for and not installed.
         KeyboardInterrupt: Ctrl-C; the position was saved.
 
@@ -242,3 +244,5 @@ def _fit(
         raise  # whoever started them all finds out
     run.write_status("finished", step=trainer.step)
     run.log(f"finished at step {trainer.step}")
+    if (diverged := diverged_at_the_end(run.metrics(), run.config)) is not None:
+        run.log(str(diverged))

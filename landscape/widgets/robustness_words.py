@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from landscape.plotting.robustness import radius_factor
 from landscape.plotting.scale import plural
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _LOSSES = {"margin": "the margin", "cross_entropy": "the cross-entropy"}
 
 def unit_factor(images: bool, norm: str) -> float:
     """Return by what a radius is multiplied where it is drawn: L-infinity radii of images are in 1/255."""
-    return 255.0 if images and norm == "linf" else 1.0
+    return radius_factor(norm, images)
 
 
 def written(images: bool, norm: str) -> Callable[[Any], str]:

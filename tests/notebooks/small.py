@@ -22,10 +22,16 @@ def code(text: str, *tags: str) -> dict:
     return {"cell_type": "code", "source": text, "metadata": {"tags": list(tags)}}
 
 
-def write(path: Path, *cells: str | dict, title: str = "Is it so?", parameters: str = PARAMETERS) -> Path:
-    """Write a notebook: a title, the parameters, and cells."""
+def write(
+    path: Path,
+    *cells: str | dict,
+    title: str = "Is it so?",
+    about: str = "The **first** paragraph.",
+    parameters: str = PARAMETERS,
+) -> Path:
+    """Write a notebook: a title, what it is about, the parameters, and cells."""
     made = [cell if isinstance(cell, dict) else code(cell) for cell in cells]
-    text = f"# {title}\n\nThe **first** paragraph.\n\nAnother one."
+    text = f"# {title}\n\n{about}\n\nAnother one."
     path.write_text(bare_text([markdown(text), code(parameters, "parameters"), *made], path.stem))
     return path
 

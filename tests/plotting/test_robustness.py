@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from landscape.curvature import Estimate
 from landscape.errors import ConfigError, DataError, MismatchError
-from landscape.plotting import robustness, sharpness_robustness, styles
-from landscape.robustness import RobustAccuracy
+from landscape.plotting import robustness, sharpness_robustness, standard_robust, styles
+from landscape.robustness import RobustAccuracy, worst_case
 
 
 def result(norm: str, broken: list[list[bool]], epsilons: list[float]) -> RobustAccuracy:
@@ -33,6 +34,24 @@ def test_each_norm_has_a_panel_in_its_own_units():
     assert any("1/255" in label for label in labels) and any("L2" in label for label in labels)
     told = str(figure.to_dict())
     assert "75.0 % right (95 %: 30.1 to 95.4)" in told
+
+
+def test_inputs_that_are_no_images_have_panels_in_their_own_units():
+    signal = replace(OTHER, images=False)
+    figure = robustness({"image": OTHER, "signal": signal})
+    curves = {trace.name: trace for trace in figure.data if trace.mode and "markers" in trace.mode}
+    np.testing.assert_allclose(curves["signal"].x, [0, 8 / 255])
+    assert curves["signal"].xaxis != curves["image"].xaxis and curves["signal"].y.tolist() == [100, 25]
+    assert "units of the inputs" in figure.layout.xaxis2.title.text
+    assert worst_case([signal]).images is False
+
+
+def test_captions_and_titles_of_signals_name_no_pixels():
+    signal = replace(OTHER, images=False)
+    measured = {"SGD": {"trace": Estimate(3.0, 0.1, 0)}}
+    for figure in (sharpness_robustness(measured, {"SGD": signal}, epsilon=8 / 255), standard_robust({"SGD": signal})):
+        told = str(figure.to_dict())
+        assert "within 0.03137 (L-infinity)" in told and "/255" not in told
 
 
 @pytest.mark.parametrize("backend", ["plotly", "matplotlib"])

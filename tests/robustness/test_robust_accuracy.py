@@ -237,6 +237,8 @@ def test_files_that_hold_what_was_broken_beside_the_sizes_are_read(trained, tmp_
         ({"attack": 3}, "Unknown attack"),
         ({"epsilon": -0.1}, "epsilon is out of range"),
         ({"epsilon": []}, "epsilon is out of range"),
+        ({"epsilon": [0.1, 1e16]}, "epsilon is out of range.*at most 1e"),
+        ({"step_size": 1e39}, "step_size is out of range.*at most 1e"),
         ({"epsilon": [0.1, float("nan")]}, "epsilon is out of range"),
         ({"epsilon": "8/255"}, "epsilon is out of range"),
         ({"epsilon": True}, "epsilon is out of range"),

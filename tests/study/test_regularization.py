@@ -59,11 +59,17 @@ def test_the_table_names_what_the_penalties_are_compared_with(found, tmp_path):
         (TINY.replace(limit=None), {}, "limit"),
         (TINY, {"penalties": ("gradent",)}, "gradient"),
         (TINY, {"validation_examples": 0}, "validation_examples"),
+        (
+            TINY,
+            {"validation_examples": 961},
+            r"validation_examples \(--beside\).*at most 960.*1000 .*40 of them.*Got: 961",
+        ),
+        (TINY.replace(limit=1000), {}, r"limit is out of range.*below 1000, the training examples of digits"),
         (TINY.replace(penalty=("gradient",)), {}, "set by the study"),
         (TINY.replace(seed=3), {}, "seed"),
         (TINY.replace(test_limit=20), {}, "test_limit.*whole test split"),
         (TINY, {"penalties": ()}, "one name or more"),
-        (TINY, {"penalties": ("grad-l2", "grad-l2")}, "each once"),
+        (TINY, {"penalties": ("grad-l2", "grad-l2")}, "more than once.*--penalties grad-l2"),
     ],
 )
 def test_what_cannot_be_asked(base, options, words, tmp_path):
@@ -76,5 +82,41 @@ def test_the_command(tmp_path, capsys):
     words = ["study", "regularization", "--limit", "30", "--model", "mlp", "--epochs", "1", "--seeds", "1"]
     words += ["--search-seeds", "1", "--beside", "20", "--penalties", "spectral", "--jobs", "1", "--quiet"]
     assert main([*words, "--root", str(tmp_path)]) == 0
-    assert "| spectral | weight" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| spectral | weight" in out and "nan" not in out and "±" not in out
+    assert "|\n\nOne seed: no standard errors.\n" in out
     assert len(list((tmp_path / "studies").glob("regularization-digits-mlp-sgd-*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--penalty vat", "Leave --penalty out; it tries vat with epsilon 0.1, 0.3, 1, 3."),
+        ("--penalty vat --penalty-option epsilon=1", "Leave --penalty and --penalty-option out; it tries vat"),
+        (
+            "--penalties pgd-linf --epsilon 0.1",
+            "Leave --epsilon out; it tries pgd-linf with epsilon 0.01, 0.03, 0.1, 0.3.",
+        ),
+        ("--penalties gradient,spectral", "without commas: gradient spectral"),
+        ("--beside 0", "--beside is out of range. Expected: at least 1."),
+    ],
+)
+def test_what_the_study_sets_itself_is_left_to_it(words, said, tmp_path, capsys):
+    begin = ["study", "regularization", "--limit", "30", "--model", "mlp", "--root", str(tmp_path)]
+    assert main([*begin, *words.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_a_method_with_a_radius_of_that_name_keeps_it(tmp_path, capsys):
+    words = ["study", "regularization", "--optimizer", "amp", "--epsilon", "0.1", "--beside", "5000", "--limit", "30"]
+    assert main([*words, "--root", str(tmp_path)]) == 2
+    assert "validation_examples" in capsys.readouterr().err  # what comes after
+
+
+def test_the_methods_of_a_study_may_share_a_penalty_that_needs_an_option(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("landscape.cli_study.StudyCommand._flatness", lambda self, settings: seen.append(settings))
+    with pytest.raises(TypeError):  # there is nothing to ask
+        main(["study", "flatness", "--penalty", "vat", "--penalty-option", "epsilon=0.5", "--root", str(tmp_path)])
+    assert seen[0].penalty == ("vat",) and seen[0].penalty_options == {"epsilon": 0.5}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from landscape.cli import main
 from landscape.errors import CorruptFileError, DataError, NonFiniteError, StorageError
-from landscape.training import Run, RunConfig, train
+from landscape.regularizers import GradientPenalty
+from landscape.storage import Ledger
+from landscape.training import Run, RunConfig, list_runs, train
+from landscape.training.divergence import diverged_at_the_end
 
 TINY = RunConfig(model="mlp", limit=60, test_limit=30, epochs=5, batch_size=20, device="cpu", optimizer="sam")
 
@@ -75,6 +81,55 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_the_last_good_checkpoint(
     assert run.status == "failed"
     assert str(run.checkpoints()[-1][1]) in str(caught.value)
     assert all(np.isfinite(tensor.numpy()).all() for tensor in run.checkpoint().model.values())
+
+
+LONG = TINY.replace(optimizer="sgd", batch_size=60, epochs=1, lr=1e20, schedule="constant")  # one step to far away
+
+
+def test_outputs_that_overflow_after_the_last_step_are_kept_and_told(tmp_path, capsys):
+    words = ["train", "--limit", "60", "--test-limit", "30", "--model", "mlp", "--epochs", "1", "--device", "cpu"]
+    words += ["--batch-size", "60", "--lr", "1e20", "--schedule", "constant", "--quiet", "--root", str(tmp_path)]
+    for _ in range(2):  # trained, and found finished
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert "test NLL       nan" in out
+        assert re.search(r"^error: Training diverged by step 1 \(epoch 1\).*What to do: Lower lr \(1e\+20\)\.", err)
+    run = Run.load(tmp_path / LONG.folder_name)
+    assert run.status == "finished" and np.isnan(run.metrics()[-1]["test_nll"])
+    assert run.log_text().count("Training diverged by step 1 (epoch 1)") == 1
+    assert list_runs(tmp_path)[0].problem.startswith("Training diverged by step 1 (epoch 1)")
+
+
+def test_a_penalty_alone_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    def overflowing(self, *given, **named):
+        return torch.tensor(torch.inf)  # without a graph: loss and weights stay as they are
+
+    monkeypatch.setattr(GradientPenalty, "__call__", overflowing)
+    config = TINY.replace(penalty=("gradient",), penalty_options={"weight": 2.0})
+    words = r"the penalty became NaN.*by step 3 \(epoch 1\).*Lower lr \(0.05\), rho or the weight of gradient \(2\)\."
+    with pytest.raises(NonFiniteError, match=words):
+        train(config, root=tmp_path, progress=False)
+    run = Run.load(tmp_path / config.folder_name)
+    assert run.status == "failed" and [step for step, _ in run.checkpoints()] == [0]
+
+
+def test_where_outputs_became_numbers_again_nothing_is_said():
+    nan = {"step": 1, "epoch": 1, "lr": 0.1, "test_error": np.nan, "test_nll": np.nan, "test_ece": np.nan}
+    fine = {"step": 2, "epoch": 2, "lr": 0.1, "test_error": 0.5, "test_nll": 1.0, "test_ece": 0.1}
+    assert diverged_at_the_end([nan, fine, {"step": 3, "epoch": 3, "lr": 0.1}], LONG) is None
+    assert "by step 3 (epoch 3)" in str(diverged_at_the_end([fine, {**nan, "step": 3, "epoch": 3}], LONG))
+
+
+def test_the_best_epoch_is_one_with_a_number(tmp_path):
+    run = train(LONG.replace(lr=0.1), root=tmp_path, progress=False)
+    ledger = Ledger(run.path / "metrics.jsonl")
+    row = ledger.rows()[0]
+    ledger.keep(lambda row: False)
+    run = Run(run.path, LONG.replace(lr=0.1, epochs=2))
+    for epoch, error in ((1, np.nan), (2, 0.25)):
+        ledger.append({**row, "epoch": epoch, "test_error": error})
+    best = run.best()
+    assert best is not None and best["epoch"] == 2
 
 
 @pytest.mark.parametrize("lost", ["middle", "last", "all", "file", "twice"])

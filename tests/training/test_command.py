@@ -23,7 +23,7 @@ def read_back(monkeypatch, words: list[str]) -> Train:
 def settings_of(found: Train) -> RunConfig:
     from landscape.cli_options import with_options
 
-    return with_options(found.settings, found.model_option, found.optimizer_option)
+    return with_options(found.settings, found.model_option, found.optimizer_option, found.penalty_option)
 
 
 OTHERS = RunConfig(
@@ -37,6 +37,7 @@ SETTINGS = {
     "others": OTHERS,
     "a bool": RunConfig(optimizer="sam", adaptive=True, flip=True),
     "parts": RunConfig(optimizer="lpfsgd", std=0.1, M=4, inc=2.0),
+    "needed options": RunConfig(penalty=("vat", "spectral"), penalty_options={"vat.epsilon": 0.5, "weight": 0.1}),
     "a negative exponent": RunConfig(lr=1e-7, weight_decay=0.0),
 }
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from landscape.cli import main
+from landscape.cli_options import GivenSettings, with_options
 from landscape.errors import ConfigError
 from landscape.regularizers import REGULARIZERS
 from landscape.training import Run, RunConfig, train
@@ -182,6 +183,30 @@ def test_the_command_names_penalties_and_their_options(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--penalty-option", "tau"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--penalty gradient --penalty-option .weight=1", "Write weight for all that read it, or gradient.weight."),
+        ("--penalty gradient gradient vat --epsilon 1", "Write --penalty gradient vat, or ('gradient', 'vat')"),
+        ("--penalty gradient --penalty-option weight=1 --penalty-option weight=2", "Got: weight=1, weight=2."),
+        ("--penalty gradient --penalty-option weight=1 gradient.weight=2", "Leave weight=1 out."),
+        ("--penalty gradient --penalty-option vat.weight=1", "Add the penalty (--penalty gradient vat)"),
+        ("--optimizer looksam --optimizer-option k=5 k=6", "--optimizer-option gives k 2 times."),
+        ("--model-option .hidden=[8]", "--model-option is not understood. Expected: KEY=VALUE. Got: .hidden=[8]."),
+    ],
+)
+def test_the_command_says_which_option_is_wrong_and_what_to_write(words, said, capsys, tmp_path):
+    assert main(["train", *words.split(), "--model", "mlp", "--root", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_option_of_one_penalty_beside_that_of_all():
+    settings = GivenSettings(penalty=("gradient", "spectral"))
+    config = with_options(settings, (), (), ["weight=1", "gradient.weight=2"])
+    assert penalty_settings(config) == {"gradient": {"weight": 2}, "spectral": {"weight": 1}}
 
 
 @pytest.mark.parametrize("name", ["deformation", "tangent"])
