@@ -56,7 +56,7 @@ class SurfaceCommand:
     html: Path | None = None
     """Where to write the picture; beside the arrays by default."""
     export: Words = ()
-    """Also write a file for other programs: NAME.csv, .vtp (ParaView) or .h5 (loss-landscape); may be repeated."""
+    """Also write files for other programs: one or several of NAME.csv, .vtp (ParaView) and .h5 (loss-landscape)."""
     quiet: bool = False
     """No progress bar."""
 

@@ -19,6 +19,10 @@ def _is_number(word: str) -> bool:
     return _NUMBER.match(word) is not None
 
 
+def _is_file(word: str) -> bool:
+    return Path(word).suffix in (".csv", ".vtp", ".h5")
+
+
 def _is_attack(word: str) -> bool:
     from landscape.robustness import ATTACKS
 
@@ -39,6 +43,7 @@ _REPEATED: Mapping[str, Mapping[str, Callable[[str], bool]]] = {
     "study": {**_OPTIONS, "--against": _is_pair},
     "robustness": {"--attack": _is_attack, "--epsilon": _is_number},
     "sharpness": {"--measure": _is_measure},
+    "surface": {"--export": _is_file},
 }
 """Flags whose values the parser takes one at a time, and what looks like another value of theirs."""
 _GATHERED = {"train": ("--penalty", "--milestones"), "study": ("--penalty", "--penalties", "--milestones")}

@@ -27,6 +27,7 @@ SAME = {
     "train --epsilon 0.1 0.2": "train --epsilon 0.1 0.2",  # one number there
     "train --penalty_option a=1 b=2": "train --penalty_option a=1 --penalty-option b=2",
     "study flatness --against sam=0.1 amp=0.5": "study flatness --against sam=0.1 --against amp=0.5",
+    "surface --export a.csv b.h5 r": "surface --export a.csv --export b.h5 r",
     "surface r": "surface r",
     "": "",
 }
