@@ -78,7 +78,7 @@ def _repeated(words: Sequence[str], lists: Mapping[str, Callable[[str], bool]]) 
             name, equals, _ = word.partition("=")
             flag, values = name.replace("_", "-"), int(bool(equals))
         elif flag in lists and values:
-            if (placed and not Path(word).is_dir()) or lists[flag](word):
+            if not Path(word).is_dir() if placed else lists[flag](word) and not _is_run(word):
                 found.append(flag)
             else:
                 flag = ""
@@ -108,6 +108,10 @@ def _gathered(words: Sequence[str], lists: Iterable[str]) -> list[str]:
         else:
             found.append(word)
     return [word for each in found for word in (each, *values.get(each, ()))]
+
+
+def _is_run(word: str) -> bool:
+    return (Path(word) / "config.json").is_file()
 
 
 def _is_flag(word: str) -> bool:

@@ -84,7 +84,8 @@ class RobustnessCommand:
         elif (diverged := diverged_at_the_end(run.metrics(), run.config)) is not None:
             print(f"note           {diverged}")
         provenance = next(iter(found.values())).provenance
-        name = short_hash({"attacks": [*found], "radii": radii, **provenance})
+        asked = [{**one.settings, "e": one.epsilons.tolist()} for one in found.values()]
+        name = short_hash({"attacks": asked, **provenance})
         page = self.html or run.path / "robustness" / f"{name}.html"
         figure = robustness(found, title=f"Accuracy under attack: {title}")
         print(f"picture        {write_page(f'Robustness of {title}', [figure], page)}")

@@ -45,6 +45,24 @@ def test_a_folder_behind_a_list_is_the_run(tmp_path):
     assert in_one_form(words) == words
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "name"),
+    [
+        ("--epsilon", "0.1", "2024-a"),
+        ("--epsilon", "0.1", "inference"),
+        ("--attack", "fgsm", "pgd-l2-1a2b3c4d"),
+        ("--measure", "trace", "trace-1a2b3c4d"),
+    ],
+)
+def test_a_run_whose_name_looks_like_a_value_is_the_run(tmp_path, monkeypatch, flag, value, name):
+    monkeypatch.chdir(tmp_path)
+    words = ["sharpness" if flag == "--measure" else "robustness", flag, value, name]
+    assert in_one_form(words) == [*words[:3], flag, name]  # there is none
+    Path(name).mkdir()
+    Path(name, "config.json").touch()
+    assert in_one_form(words) == words
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> str:
     config = RunConfig(limit=60, test_limit=20, model="mlp", model_options={"hidden": [4]}, epochs=1, batch_size=30)

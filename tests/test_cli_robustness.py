@@ -97,6 +97,15 @@ def test_other_radii_go_to_another_file(capsys, trained):
     assert paths[0] == paths[2] != paths[1]  # the radii that were used, however they were asked for
 
 
+def test_other_settings_make_another_page(capsys, trained):
+    def pages(*words: str) -> list[str]:
+        _, out, _ = call(capsys, trained, "--attack", "pgd-l2", "--epsilon", "1", "--limit", "10", *words)
+        return re.findall(r"^picture +(\S+)$", out, flags=re.MULTILINE)
+
+    first, again, other = pages("--steps", "1"), pages("--steps", "1"), pages("--steps", "3")
+    assert first == again != other and Path(first[0]).is_file()
+
+
 def test_the_network_is_attacked_where_the_run_was_trained(trained, monkeypatch):
     setting, seen = Run.load(trained).config.device, []
 

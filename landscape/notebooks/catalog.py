@@ -10,8 +10,8 @@ from typing import Any
 from landscape.notebooks.parameters import Parameter, parameters_of, read_notebook
 from landscape.notebooks.rules import plain_help, rule_of
 
-FORMULA = re.compile(r"\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)")
-"""TeX within a text, between dollar signs; "$5 and $6" holds none."""
+FORMULA = re.compile(r"\$(?!\s)([^$\n`]+?)(?<!\s)\$(?!\d)")
+"""TeX within a text, between dollar signs; "$5 and $6" holds none, nor does code in backticks, `$HOME` and `$PATH`."""
 
 
 @dataclass(frozen=True, kw_only=True)

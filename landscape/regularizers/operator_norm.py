@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -39,10 +39,11 @@ def weight_layers(model: nn.Module) -> dict[str, Layer]:
         >>> list(weight_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 1))))
         ['0.weight', '3.weight']
     """
-    found: dict[int, tuple[str, Layer]] = {}
+    found: dict[tuple[int, ...], tuple[str, Layer]] = {}
     for name, module in unwrapped(model).named_modules():
         if isinstance(module, Layer):
-            found.setdefault(id(module.weight), (f"{name}.weight" if name else "weight", module))
+            key = tuple(map(id, weight_parameters(module))) or (id(module),)
+            found.setdefault(key, (f"{name}.weight" if name else "weight", module))
     if not found:
         raise ModelError(
             f"{type(model).__name__} has no spectral norms.",
@@ -51,6 +52,27 @@ def weight_layers(model: nn.Module) -> dict[str, Layer]:
             fix="Leave the spectral norms out for this model.",
         )
     return dict(found.values())
+
+
+def weight_parameters(layer: nn.Module) -> list[nn.Parameter]:
+    """Return the parameter that is a layer's weight, or those from which a parametrization computes it.
+
+    The weight itself is not read: that of ``spectral_norm`` changes its buffers.
+
+    Args:
+        layer: Linear or a convolution.
+
+    Example:
+        >>> [tuple(each.shape) for each in weight_parameters(nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)))]
+        [(3, 1), (3, 2)]
+    """
+    own = layer._parameters.get("weight")
+    return [each for name, each in layer.named_parameters() if name != "bias"] if own is None else [own]
+
+
+def any_device(layers: Mapping[str, Layer]) -> str:
+    """Return the kind of device that the weights are on."""
+    return weight_parameters(next(iter(layers.values())))[0].device.type
 
 
 def _parts(model: nn.Module) -> str:

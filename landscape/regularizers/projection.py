@@ -18,6 +18,7 @@ from landscape.regularizers.operator_norm import (
     Layer,
     Operator,
     Size,
+    any_device,
     circular_size,
     eigen_of_grams,
     frequencies,
@@ -27,6 +28,7 @@ from landscape.regularizers.operator_norm import (
     squared_norms,
     taps,
     weight_layers,
+    weight_parameters,
 )
 
 
@@ -119,7 +121,7 @@ class SpectralProjection(Constraint):
         of = [id(layer) for layer in layers.values()]
         if self.operator == "convolution" and of != self._of:
             self._of = of
-            any_weight = next(iter(layers.values())).weight
+            any_weight = weight_parameters(next(iter(layers.values())))[0].detach()
             self._sizes = input_sizes(model, any_weight.new_zeros((2, *(self.input_shape or ()))))
         with torch.no_grad(), torch.autocast(any_device(layers), enabled=False):
             flat = [layer for name, layer in trained.items() if name not in self._sizes]
@@ -142,8 +144,7 @@ class SpectralProjection(Constraint):
 
 def _is_trained(layer: Layer) -> bool:
     """Whether a layer's weight, or what it is computed from, requires a gradient."""
-    with torch.enable_grad():
-        return layer.weight.requires_grad
+    return any(each.requires_grad for each in weight_parameters(layer))
 
 
 def _check_own_weights(layers: dict[str, Layer]) -> None:
@@ -156,11 +157,6 @@ def _check_own_weights(layers: dict[str, Layer]) -> None:
                 got="a parametrization, such as weight_norm or spectral_norm",
                 fix="Remove it (torch.nn.utils.parametrize.remove_parametrizations), or leave the projection out.",
             )
-
-
-def any_device(layers: dict[str, Layer]) -> str:
-    """Return the kind of device that the weights are on."""
-    return next(iter(layers.values())).weight.device.type
 
 
 def clipped(matrices: Sequence[Tensor], bound: float) -> list[Tensor]:

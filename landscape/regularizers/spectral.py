@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from landscape.config import require, require_name
 from landscape.errors import MismatchError, shown
+from landscape.optim.backup import frozen_statistics
+from landscape.parameters import preserved, unwrapped
 from landscape.regularizers import checks
 from landscape.regularizers.base import Forward, Penalty
 from landscape.regularizers.operator_norm import (
@@ -16,6 +19,7 @@ from landscape.regularizers.operator_norm import (
     Layer,
     Operator,
     Size,
+    any_device,
     circular_size,
     frequencies,
     input_sizes,
@@ -84,8 +88,7 @@ def spectral_norms(
     require(given, "inputs", f"a batch, for operator={operator!r}", inputs, "Give inputs as the model reads them.")
     layers = weight_layers(model)
     sizes = {} if operator == "reshaped" or inputs is None else input_sizes(model, inputs)
-    kind = next(iter(layers.values())).weight.device.type
-    with torch.no_grad(), torch.autocast(kind, enabled=False):
+    with preserved(unwrapped(model)), torch.no_grad(), torch.autocast(any_device(layers), enabled=False):
         if operator != "convolution":
             matrices = [operator_matrices(layer, sizes.get(name)) for name, layer in layers.items()]
             return dict(zip(layers, (each.sqrt() for each in squared_norms(matrices)), strict=True))
@@ -197,7 +200,9 @@ class SpectralPenalty(Penalty):
         if self.operator == "convolution":
             self._look(module, layers, inputs)
         now = self.number(step)
-        with torch.autocast(inputs.device.type, enabled=False), torch.inference_mode(False), torch.enable_grad():
+        computed = any("weight" not in layer._parameters for layer in layers.values())  # spectral_norm's has buffers
+        kept = frozen_statistics(module, "all") if computed else nullcontext()
+        with kept, torch.autocast(inputs.device.type, enabled=False), torch.inference_mode(False), torch.enable_grad():
             if self.method == "svd":
                 squares = squared_norms([operator_matrices(layer, self._sizes.get(n)) for n, layer in layers.items()])
             else:

@@ -35,7 +35,7 @@ def fab(
     Definition: with ``f_t - f_y`` taken as linear at ``x_i``, P the nearest image where it is 0,
     ``d_i = P(x_i) - x_i``, ``d = P(x) - x`` and ``a = min(|d_i| / (|d_i| + |d|), 0.1)``, the step is
     ``x_{i+1} = (1 - a) (x_i + 1.05 d_i) + a (x + 1.05 d)``, clamped to images. From a misclassified point it goes on at
-    ``x + 0.9 (x_{i+1} - x)``.
+    ``x + 0.9 (x_{i+1} - x)``. A step that is too long for the precision, as almost no gradient makes it, is left out.
 
     Args:
         model: What is attacked.
@@ -63,10 +63,8 @@ def fab(
         box = (model.low, model.high)
         near = to_plane(x + change, gradient, gap, box, norm)
         far = to_plane(x, gradient, gap - (gradient * change).flatten(1).sum(1), box, norm)
-        both = size(near, norm) + size(far, norm)
-        share = broadcast((size(near, norm) / both.clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=_SHARE), x)
-        moved = (1.0 - share) * (change + _BEYOND * near) + share * _BEYOND * far
-        change = model.inside(x + moved) - x
+        moved = model.inside(x + _mixed(change, near, far, norm)) - x
+        change = torch.where(broadcast(size(moved, norm).isfinite(), x), moved, change)
         with torch.no_grad():
             logits = model(x + change)
         missed, within = wrong(logits, y), size(change, norm) <= epsilon
@@ -77,6 +75,13 @@ def fab(
             if not bool(left.any()):
                 return
             rows, change, targets = rows[left], change[left], targets[left]
+
+
+def _mixed(change: Tensor, near: Tensor, far: Tensor, norm: Norm) -> Tensor:
+    """The next change: one step on, and mixed with the step from the example itself."""
+    both = size(near, norm) + size(far, norm)
+    share = broadcast((size(near, norm) / both.clamp(min=torch.finfo(near.dtype).tiny)).clamp(max=_SHARE), near)
+    return (1.0 - share) * (change + _BEYOND * near) + share * _BEYOND * far
 
 
 def smallest_change(
@@ -105,9 +110,8 @@ def smallest_change(
         start = torch.zeros_like(clean)
         for visit in fab(model, clean, labels, rows, start, norm=norm, steps=steps, targets=goal, beyond=True):
             sizes = size(visit.change, norm)
-            better = visit.missed & ~(sizes >= found)  # which NaN is not
-            found = torch.where(better, sizes, found)
-            changes = torch.where(broadcast(better, changes), visit.change, changes)
+            better = visit.missed & ~(sizes >= found[visit.rows])  # which NaN is not
+            found[visit.rows[better]], changes[visit.rows[better]] = sizes[better], visit.change[better]
     return _searched(model, clean, labels, norm, found, changes)
 
 
@@ -152,7 +156,7 @@ def to_plane(x: Tensor, normal: Tensor, value: Tensor, box: tuple[float | None, 
         norm: "l2" or "linf".
 
     Returns:
-        (B, ...); 0 where the gradient is 0 or anything is not finite.
+        (B, ...); 0 where the gradient is 0, or too small to divide by, or anything is not finite.
 
     Example:
         >>> x, normal = torch.tensor([[0.5, 0.75]]), torch.tensor([[1.0, 2.0]])
@@ -167,18 +171,19 @@ def to_plane(x: Tensor, normal: Tensor, value: Tensor, box: tuple[float | None, 
     """
     flat, wanted = normal.flatten(1), value.abs()
     largest = flat.abs().amax(1)
-    usable = (largest > 0) & largest.isfinite() & wanted.isfinite() & flat.isfinite().all(1)
+    tiny = torch.finfo(x.dtype).tiny
+    usable = (largest >= tiny) & wanted.isfinite() & flat.isfinite().all(1)
     scale = torch.where(usable, largest, torch.ones_like(largest))  # squares of small numbers are 0
     way = torch.where(usable, -value.sign() / scale, torch.zeros_like(value)).unsqueeze(1) * flat.nan_to_num(0, 0, 0)
     wanted = torch.where(usable, wanted / scale, torch.zeros_like(wanted)).unsqueeze(1)
     along = way if norm == "l2" else way.sign()
     rates = way * along  # how much the function changes, for each unit of the common way
     if box[0] is None or box[1] is None:
-        common = wanted / rates.sum(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        common = wanted / rates.sum(1, keepdim=True).clamp(min=tiny)
         return (common * along).reshape(x.shape)
     points = x.flatten(1)
     room = torch.where(way > 0, box[1] - points, points - box[0]).clamp(min=0.0)
-    ends = torch.where(way == 0, torch.zeros_like(room), room / along.abs().clamp(min=torch.finfo(x.dtype).tiny))
+    ends = torch.where(way == 0, torch.zeros_like(room), room / along.abs().clamp(min=tiny))
     common = _common_way(ends, rates, wanted)
     moved = torch.minimum(common, ends) * along
     return torch.where(common >= ends, room * way.sign(), moved).reshape(x.shape)

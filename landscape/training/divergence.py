@@ -29,8 +29,11 @@ def what_to_lower(config: RunConfig) -> str:
     values: dict[str, Any] = {"lr": config.lr}
     values |= {name: getattr(config, name) for name in _RADII if name in OPTIMIZERS[config.optimizer].options}
     for name, options in penalty_settings(config).items():
-        if REGULARIZERS[name].kind == "penalty":
-            values[f"the weight of {name}"] = options.get("weight")
+        known = {**REGULARIZERS[name].options, **options}
+        if "epsilon" in known:
+            values[f"the epsilon of {name}"] = known["epsilon"]
+        if "weight" in (options if "epsilon" in known else known):  # a radius plays its part
+            values[f"the weight of {name}"] = known["weight"]
     names = [name if value is None else f"{name} ({value:g})" for name, value in values.items()]
     return f"Lower {_together(names, 'or')}"
 

@@ -8,6 +8,7 @@ import sys
 
 import torch
 
+from landscape.allocator import keep_freed_memory
 from landscape.training.failures import write_error
 from landscape.training.materials import resolve_device
 from landscape.training.orphans import end_with
@@ -53,4 +54,5 @@ def main(request: str) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main(sys.argv[1]))

@@ -301,6 +301,27 @@ def test_the_projection_leaves_frozen_weights_alone(operator):
     assert not torch.equal(model[0].weight, before[0])
 
 
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm"])
+def test_all_layers_whose_weights_are_computed_count_and_stay_as_they_are(kind):
+    computed = getattr(nn.utils.parametrizations, kind)
+    model = nn.Sequential(*[computed(nn.Linear(4, 4).double()) for _ in range(6)])
+    before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    found = spectral_norms(model)
+    assert list(found) == [f"{number}.weight" for number in range(6)]
+    penalty = SpectralPenalty(weight=1.0, method="svd")
+    values = [penalty(model, drawn(2, 4), torch.zeros(2).long()) for _ in range(3)]
+    values[0].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.ndim > 1)
+    model.requires_grad_(False)
+    SpectralProjection(tau=0.1).apply(model, epoch=1e9)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with torch.no_grad():
+        exact = [torch.linalg.matrix_norm(layer.weight, 2) for layer in model.eval()]
+    torch.testing.assert_close(torch.stack([*found.values()]), torch.stack(exact), rtol=0.3, atol=0)  # one step on
+    if kind == "weight_norm":
+        torch.testing.assert_close(torch.stack(values), torch.stack(exact).square().sum().expand(3), rtol=1e-8, atol=0)
+
+
 def test_a_model_that_is_all_frozen_is_left_alone_also_where_weights_are_computed():
     model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     before = [parameter.detach().clone() for parameter in model.requires_grad_(False).parameters()]

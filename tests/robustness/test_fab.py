@@ -12,6 +12,7 @@ from landscape.balls import size
 from landscape.datasets import Dataset
 from landscape.robustness import ATTACKS, perturbed, robust_accuracy
 from landscape.robustness.fab import fab, to_plane
+from landscape.robustness.pixels import PixelModel
 from landscape.seeding import generator
 from tests.robustness.test_closed_forms import distances, linear
 
@@ -65,17 +66,18 @@ def test_the_nearest_point_of_a_plane_within_the_box(norm):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_without_limits_it_is_the_textbooks_and_nothing_moves_where_nothing_is_known(norm):
-    normal = torch.tensor([[3.0, -4.0], [3e-30, -4e-30], [0.0, 0.0], [torch.nan, 1.0], [torch.inf, 1.0], [1.0, 1.0]])
-    value = torch.tensor([5.0, 5e-30, 1.0, 1.0, 1.0, torch.nan])
+    nothing = [[1e-39, -1e-39], [0.0, 0.0], [torch.nan, 1.0], [torch.inf, 1.0], [1.0, 1.0]]
+    normal = torch.tensor([[3.0, -4.0], [3e-30, -4e-30], *nothing])
+    value = torch.tensor([5.0, 5e-30, 1.0, 1.0, 1.0, 1.0, torch.nan])
     for box in ((None, None), (-100.0, 100.0)):
-        found = to_plane(torch.zeros(6, 2), normal, value, box, norm)
+        found = to_plane(torch.zeros(7, 2), normal, value, box, norm)
         first = torch.tensor([-0.6, 0.8]) if norm == "l2" else torch.tensor([-5 / 7, 5 / 7])
         torch.testing.assert_close(found[:2], first.expand(2, 2))
         assert not found[2:].any()
 
 
 class Curved:
-    """Class 1 is inside a circle; two dimensions, within [0, 1]."""
+    """Class 1 is inside a circle, class 2 in a corner; two dimensions, within [0, 1]."""
 
     low, high = 0.0, 1.0
 
@@ -84,7 +86,8 @@ class Curved:
 
     def __call__(self, x):
         gap = 0.3 - ((x - 0.6) ** 2).sum(1)
-        return torch.stack([torch.zeros_like(gap), gap + 0.1 * x[:, 0]], dim=1)
+        corner = 1.2 * x.sum(1) - 2.0
+        return torch.stack([torch.zeros_like(gap), gap + 0.1 * x[:, 0], corner], dim=1)
 
     def gradient(self, x, labels, loss, targets):
         assert loss == "margin"
@@ -94,14 +97,14 @@ class Curved:
         return torch.autograd.grad((other - own).sum(), x)[0], logits.detach()
 
 
-def as_published(clean: np.ndarray, target: int, norm: str, steps: int) -> list[np.ndarray]:
+def as_published(clean: np.ndarray, label: int, target: int, norm: str, steps: int) -> list[np.ndarray]:
     """Algorithm 1 of arXiv 1907.02044 for one example toward one class, line by line: all points x_{i+1}."""
     model, x, points = Curved(), clean.copy(), []
     order = np.inf if norm == "linf" else 2
-    labels = torch.tensor([1 - target]), torch.tensor([target])
+    labels = torch.tensor([label]), torch.tensor([target])
     for _ in range(steps):
         w, logits = model.gradient(torch.tensor(x[None]), labels[0], "margin", labels[1])
-        w, f = w[0].numpy(), float(logits[0, target] - logits[0, 1 - target])
+        w, f = w[0].numpy(), float(logits[0, target] - logits[0, label])
         b = f - w @ x
 
         def nearest(z, w=w, b=b):
@@ -113,23 +116,26 @@ def as_published(clean: np.ndarray, target: int, norm: str, steps: int) -> list[
         alpha = min(lengths[0] / sum(lengths), 0.1)
         x = np.clip((1 - alpha) * (x + 1.05 * delta) + alpha * (clean + 1.05 * original), 0, 1)
         points.append(x)
-        if int(model(torch.tensor(x[None])).argmax()) == target:
+        if int(model(torch.tensor(x[None])).argmax()) != label:
             x = 0.1 * clean + 0.9 * x
     return points
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_it_goes_the_published_way(norm):
-    clean = torch.rand(12, 2, generator=generator(0, "tests", "circle"), dtype=torch.float64)
+    clean = torch.rand(24, 2, generator=generator(0, "tests", "circle"), dtype=torch.float64)
     model = Curved()
     labels = model(clean).argmax(1)
-    options = {"norm": norm, "steps": 15, "targets": 1 - labels, "beyond": True}
-    visits = [*fab(model, clean, labels, torch.arange(12), torch.zeros_like(clean), **options)]
+    targets = (labels + 1 + torch.arange(24) % 2) % 3
+    options = {"norm": norm, "steps": 15, "targets": targets, "beyond": True}
+    visits = [*fab(model, clean, labels, torch.arange(24), torch.zeros_like(clean), **options)]
     ways = clean + torch.stack([visit.change for visit in visits])
-    for row in range(12):
-        expected = np.array(as_published(clean[row].numpy(), 1 - int(labels[row]), norm, 15))
+    for row in range(24):
+        expected = np.array(as_published(clean[row].numpy(), int(labels[row]), int(targets[row]), norm, 15))
         np.testing.assert_allclose(ways[:, row].numpy(), expected, atol=1e-10)
-    assert any(visit.missed.any() for visit in visits)
+    found = torch.stack([visit.logits.argmax(1) for visit in visits])
+    assert (found == targets).any()
+    assert ((found != targets) & (found != labels)).any()  # the third class
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -138,7 +144,7 @@ def test_a_mistake_beyond_the_radius_is_no_end(norm):
     model = Curved()
     labels = model(clean).argmax(1)
     given = (model, clean, labels, torch.arange(40), torch.zeros_like(clean))
-    options = {"norm": norm, "steps": 15, "targets": 1 - labels}
+    options = {"norm": norm, "steps": 15, "targets": (labels + 1) % 3}
     least, first = torch.full((40,), torch.inf, dtype=torch.float64), torch.zeros(40, dtype=torch.float64)
     for visit in fab(*given, beyond=True, **options):
         sizes = torch.where(visit.missed, size(visit.change, norm), torch.inf)
@@ -223,3 +229,35 @@ def test_in_float32_on_a_network_it_finds_no_more_than_deepfool():
         )
         assert (ours <= theirs * 1.001).mean() >= 0.9
         assert np.median(ours / theirs) < 0.99
+
+
+class Saturated(nn.Module):
+    """Probabilities of a network that is sure: their gradients are 0, or almost."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        upper = self.slope * x.flatten(1)[:, :1]
+        return torch.cat((torch.zeros_like(upper), upper), dim=1).softmax(1)
+
+
+@pytest.mark.parametrize("attack", [f"{name}-{norm}" for name in ("fab", "autoattack") for norm in NORMS])
+def test_gradients_of_almost_nothing(attack):
+    points = torch.linspace(-2.0, 2.0, 101)[:, None]
+    data = Dataset(name="line", inputs=points, targets=(points[:, 0] > 0).long(), classes=2, mean=(0.0,), std=(1.0,))
+    for slope in (45.0, 80.0):  # exp(-90), where x = 2, is below the normal numbers of float32, exp(-160) is 0
+        found = robust_accuracy(Saturated(slope), data, attack=attack, epsilon=0.5, steps=5, progress=False)
+        sizes = found.sizes[0]
+        assert not np.isinf(sizes).any()
+        assert (sizes[found.broken[0]] <= 0.5).all()
+        near = (points[:, 0].abs() < (0.03 if attack.startswith("fab") else 3 / slope)).numpy()
+        assert found.broken[0][near].all()
+        if attack.startswith("fab"):
+            labels, rows = data.targets, torch.arange(101)
+            options = {"norm": ATTACKS[attack].norm, "steps": 5, "targets": 1 - labels, "beyond": True}
+            model, none = PixelModel(Saturated(slope), data), torch.zeros_like(points)
+            for visit in fab(model, points, labels, rows, none, **options):
+                assert len(visit.rows) == 101
+                assert size(visit.change, options["norm"]).isfinite().all()

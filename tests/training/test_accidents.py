@@ -17,7 +17,7 @@ from landscape.errors import CorruptFileError, DataError, NonFiniteError, Storag
 from landscape.regularizers import GradientPenalty
 from landscape.storage import Ledger
 from landscape.training import Run, RunConfig, list_runs, train
-from landscape.training.divergence import diverged_at_the_end
+from landscape.training.divergence import diverged_at_the_end, what_to_lower
 
 TINY = RunConfig(model="mlp", limit=60, test_limit=30, epochs=5, batch_size=20, device="cpu", optimizer="sam")
 
@@ -176,3 +176,17 @@ def test_a_finished_run_without_some_of_its_metrics_is_noticed_at_once(tmp_path)
     path.write_bytes(b"".join(rows[:2] + rows[3:]))
     with pytest.raises(CorruptFileError, match="does not hold the epochs"):
         train(TINY, root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "options", "words"),
+    [
+        ("adversarial", {"epsilon": 5.0}, "Lower lr (0.05) or the epsilon of adversarial (5)"),
+        ("pgd-l2", {"epsilon": 1.0}, "Lower lr (0.05) or the epsilon of pgd-l2 (1)"),
+        ("gradient", {}, "Lower lr (0.05) or the weight of gradient (0.1)"),
+        ("trades", {"weight": 6.0}, "Lower lr (0.05), the epsilon of trades (0.031) or the weight of trades (6)"),
+        ("spectral-projection", {}, "Lower lr (0.05)"),
+    ],
+)
+def test_what_makes_steps_large_is_named_with_its_number(penalty, options, words):
+    assert what_to_lower(RunConfig(penalty=(penalty,), penalty_options=options)) == words
