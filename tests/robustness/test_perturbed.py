@@ -123,6 +123,9 @@ def test_signals_have_no_limits() -> None:
     points = torch.tensor([[[2.0, -3.0]], [[0.5, 9.0]]])
     data = Dataset(name="few", inputs=points, targets=torch.tensor([0, 0]), classes=2, mean=(0.0,), std=(1.0,))
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # the first is right, the second is not
+        model[1].bias.zero_()
     found = perturbed(model, data, attack="fgsm", epsilon=2.5, progress=False)
     changed = np.abs(found.inputs[0] - found.clean)[~(found.clean_logits.argmax(1) != 0)]
     assert changed.size and np.isclose(changed, 2.5).all()
