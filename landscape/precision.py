@@ -6,10 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape.errors import ModelError, first_line
 from landscape.parameters import Layout
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def unrounded(tensor: Tensor) -> Tensor:
+    """Return a tensor, in single precision where it is in half, with its graph.
+
+    Args:
+        tensor: Floating point.
+
+    Example:
+        >>> unrounded(torch.zeros(1).half()).dtype, unrounded(torch.zeros(1).double()).dtype
+        (torch.float32, torch.float64)
+    """
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def one_precision(model: nn.Module, layout: Layout) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -92,9 +93,17 @@ def test_thresholds_that_the_user_set_stay(monkeypatch: pytest.MonkeyPatch, envi
 
 
 @pytest.mark.parametrize("name", ["study/worker.py", "training/rank.py"])
-def test_so_do_the_processes_that_they_start(name: str) -> None:
-    source = (Path(start.__file__).parent / name).read_text()
-    assert "keep_freed_memory()" in source.partition('if __name__ == "__main__":')[2]
+def test_so_do_the_processes_that_they_start(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    class Asked(Exception):
+        pass
+
+    def ask() -> None:
+        raise Asked
+
+    monkeypatch.setattr("landscape.allocator.keep_freed_memory", ask)
+    monkeypatch.setattr(sys, "argv", [name])
+    with pytest.raises(Asked):
+        runpy.run_path(str(Path(start.__file__).parent / name), run_name="__main__")
 
 
 def test_the_commands_that_train_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ModelError, first_line
 from landscape.parameters import preserved, unwrapped
+from landscape.precision import unrounded
 
 Operator = Literal["reshaped", "convolution"]
 OPERATORS: tuple[Operator, ...] = ("reshaped", "convolution")
@@ -148,11 +149,6 @@ def reshaped_back(layer: Layer, matrix: Tensor) -> Tensor:
         kernel = (layer.in_channels // layer.groups, *layer.kernel_size)
         return matrix.unflatten(1, kernel).unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
     return matrix.reshape(layer.weight.shape)
-
-
-def unrounded(weight: Tensor) -> Tensor:
-    """Return a weight, in single precision where it is in half, with its graph."""
-    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
 
 
 def circular_size(layer: Convolution, size: Size) -> Size:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from landscape.errors import DataError, MismatchError, ModelError, shown
 from landscape.inputs import held_logits
 from landscape.optim.backup import frozen_statistics
+from landscape.precision import HALF, unrounded
 from landscape.regularizers.base import Forward
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and targets (B,) to the loss of each example, (B,)."""
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -71,7 +70,7 @@ class Passes:
         A model with weights in half precision keeps it: without autocast it may not run at all.
         """
         parameters = self._model.parameters() if isinstance(self._model, nn.Module) else ()
-        if not torch.is_autocast_enabled(self._kind) or any(each.dtype in _HALF for each in parameters):
+        if not torch.is_autocast_enabled(self._kind) or any(each.dtype in HALF for each in parameters):
             yield
             return
         self.exact = True
@@ -83,7 +82,7 @@ class Passes:
 
     def given(self, inputs: Tensor) -> Tensor:
         """Return inputs with no history, in single precision where these are in half and autocast was switched off."""
-        return unlinked(inputs).float() if self.exact and inputs.dtype in _HALF else unlinked(inputs)
+        return unrounded(unlinked(inputs)) if self.exact else unlinked(inputs)
 
     @property
     def drew(self) -> bool:
@@ -160,7 +159,7 @@ def logits_of(outputs: Tensor, inputs: Tensor) -> Tensor:
             got=shown(outputs),
             fix="Give a function from inputs to logits.",
         )
-    return outputs.float() if outputs.dtype in _HALF else outputs
+    return unrounded(outputs)
 
 
 def unlinked(inputs: Tensor) -> Tensor:

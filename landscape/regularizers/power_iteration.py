@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.regularizers.operator_norm import Layer, Size, reshaped, unrounded
+from landscape.precision import unrounded
+from landscape.regularizers.operator_norm import Layer, Size, reshaped
 from landscape.seeding import generator
 
 
